@@ -1,0 +1,58 @@
+"""The store between the two stages: its format, its writer and its loader.
+
+A store holds one frozen backbone's tokens. `Store` opens one, `SplitReader` maps the arrays of a split,
+`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one. The format
+is ordinary Zarr v3 or HDF5: see docs/design.md. Folders inside this one are stores, not code.
+"""
+
+from cache.arrays import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, token_arrays
+from cache.batch import TokenArray, TokenBatch
+from cache.dataset import TokenDataset
+from cache.device import chosen_device, launch
+from cache.encode import Encoded, encode, refuse_unless_finite
+from cache.final_norm import FinalNorm
+from cache.loader import TokenLoader
+from cache.manifest import (
+    BackboneIdentity,
+    BlockGeometry,
+    DatasetIdentity,
+    SplitManifest,
+    StoreFormat,
+    StoreManifest,
+)
+from cache.record_order import record_order
+from cache.shard_writer import ShardWriter
+from cache.split_reader import SplitReader
+from cache.split_writer import SplitWriter
+from cache.store import Store, create_store, open_split_writer
+
+__all__ = [
+    "RECORD_ARRAYS",
+    "ArraySpec",
+    "BackboneIdentity",
+    "BlockGeometry",
+    "DatasetIdentity",
+    "Encoded",
+    "FinalNorm",
+    "ShardWriter",
+    "SplitManifest",
+    "SplitReader",
+    "SplitWriter",
+    "Store",
+    "StoreFormat",
+    "StoreManifest",
+    "TokenArray",
+    "TokenBatch",
+    "TokenDataset",
+    "TokenDtype",
+    "TokenLoader",
+    "array_name",
+    "chosen_device",
+    "create_store",
+    "encode",
+    "launch",
+    "open_split_writer",
+    "record_order",
+    "refuse_unless_finite",
+    "token_arrays",
+]

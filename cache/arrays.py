@@ -1,0 +1,109 @@
+"""What one array of a split holds: name, dtype, shape of a record."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+
+from configs import FrozenModel
+
+TokenDtype = Literal["float16", "bfloat16", "float32"]
+"""How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16."""
+
+StoredDtype = Literal["float16", "bfloat16", "float32", "int64"]
+
+_STORAGE: dict[str, str] = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int64": "<i8"}
+
+
+class ArraySpec(FrozenModel):
+    """One array of a split.
+
+    Its shape over n records is (V, n, *record_shape) with views, (n, *record_shape) without.
+    `record_chunks` makes each record a chunk of its own, so that any single one can be read alone by
+    stock libraries; the others keep a whole shard's records in one chunk, since theirs are small.
+    """
+
+    name: str
+    dtype: StoredDtype
+    record_shape: tuple[int, ...]
+    views: int | None = None
+    record_chunks: bool = False
+
+    @property
+    def storage_dtype(self) -> np.dtype[np.generic]:
+        """The little-endian NumPy dtype of the bytes."""
+        return np.dtype(_STORAGE[self.dtype])
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one record of one view."""
+        return math.prod(self.record_shape) * self.storage_dtype.itemsize
+
+    @property
+    def runs(self) -> int:
+        """Runs of consecutive records that a shard holds: one for each view."""
+        return self.views or 1
+
+    def shape(self, records: int) -> tuple[int, ...]:
+        """The array's shape over `records` records."""
+        views = () if self.views is None else (self.views,)
+        return (*views, records, *self.record_shape)
+
+    def as_tensor(self, stored: np.ndarray) -> torch.Tensor:
+        """`stored` as a tensor of the array's own dtype, sharing its memory."""
+        tensor = torch.from_numpy(stored)
+        return tensor.view(torch.bfloat16) if self.dtype == "bfloat16" else tensor
+
+
+def array_name(block: int, kind: str) -> str:
+    """The name of a block's array: `block23/patches`."""
+    return f"block{block}/{kind}"
+
+
+def token_arrays(
+    block: int,
+    *,
+    num_tokens: int,
+    num_prefix: int,
+    dim: int,
+    dtype: TokenDtype,
+    views: int,
+    normed_mean: bool,
+) -> tuple[ArraySpec, ...]:
+    """The arrays of one block: patches, prefix, and the means in float32.
+
+    A mean costs 1/N of the patches in any dtype; float32 keeps linear probes exact.
+    """
+    specs = [
+        ArraySpec(
+            name=array_name(block, "patches"),
+            dtype=dtype,
+            record_shape=(num_tokens, dim),
+            views=views,
+            record_chunks=True,
+        )
+    ]
+    if num_prefix:
+        specs.append(
+            ArraySpec(
+                name=array_name(block, "prefix"),
+                dtype=dtype,
+                record_shape=(num_prefix, dim),
+                views=views,
+            )
+        )
+    for kind in ("mean", "mean_normed") if normed_mean else ("mean",):
+        specs.append(
+            ArraySpec(name=array_name(block, kind), dtype="float32", record_shape=(dim,), views=views)
+        )
+    return tuple(specs)
+
+
+RECORD_ARRAYS = (
+    ArraySpec(name="labels", dtype="int64", record_shape=()),
+    ArraySpec(name="sample_id", dtype="int64", record_shape=()),
+)
+"""Present in every split: class of each record (−1: left out), and its position in the source."""

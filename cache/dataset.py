@@ -1,0 +1,79 @@
+"""One block of one split as a map-style data set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+
+from cache.arrays import array_name
+from cache.batch import TokenArray, TokenBatch
+from cache.split_reader import SplitReader
+from configs import UserError
+
+
+class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
+    """Readable records of a split, one block and view of them.
+
+    Works with the stock `torch.utils.data.DataLoader`, its workers and samplers; a whole batch is gathered
+    at once, so pass `collate_fn=TokenDataset.collate`. `TokenLoader` is the faster way.
+    """
+
+    def __init__(self, split: SplitReader, block: int, arrays: Collection[TokenArray], view: int = 0) -> None:
+        split.require_complete()
+        self.split = split
+        self.view = view
+        self.arrays = {kind: split.manifest.array(_held(split, block, kind)) for kind in arrays}
+        labels = split.whole("labels")
+        self.records = np.flatnonzero(labels >= 0)
+        """Position in the split of every item; records whose image could not be read are left out."""
+        self.labels = labels[self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: int) -> TokenBatch:
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[int]) -> TokenBatch:
+        chosen = np.asarray(items, dtype=np.int64)
+        buffers = {
+            kind: np.empty((len(chosen), *spec.record_shape), spec.storage_dtype)
+            for kind, spec in self.arrays.items()
+        }
+        return self.gather(chosen, buffers)
+
+    def gather(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
+        """Read `items` into `buffers`; the batch's tensors share their memory."""
+        records = self.records[items]
+        for kind, spec in self.arrays.items():
+            self.split.gather(spec.name, records, buffers[kind], self.view)
+        return TokenBatch(
+            labels=torch.from_numpy(self.labels[items]),
+            index=torch.from_numpy(records),
+            **{kind: spec.as_tensor(buffers[kind]) for kind, spec in self.arrays.items()},
+        )
+
+    @staticmethod
+    def collate(batch: TokenBatch) -> TokenBatch:
+        """Batches are gathered whole: nothing is left to collate."""
+        return batch
+
+
+def _held(split: SplitReader, block: int, kind: TokenArray) -> str:
+    name = array_name(block, kind)
+    held = {spec.name for spec in split.manifest.arrays}
+    if name in held:
+        return name
+    blocks = sorted(int(n.split("/")[0][len("block") :]) for n in held if n.endswith("/mean"))
+    if block not in blocks:
+        raise UserError(
+            f"{split.name} in {split.folder.parent.parent} holds block {', '.join(map(str, blocks))}, "
+            f"not block {block}: extract it with --blocks, into another --out"
+        )
+    reasons: dict[str, str] = {
+        "prefix": "its backbone has no [CLS] or other prefix tokens: probe the patches or their mean",
+        "mean_normed": "its backbone has no final norm: use --tokens pre",
+    }
+    raise UserError(f"{split.name} holds no {kind} of block {block}; {reasons[kind]}")

@@ -1,0 +1,96 @@
+"""HDF5: one file per shard with contiguous, 4 KiB-aligned datasets, and one that shows them as a whole.
+
+A contiguous dataset is plain bytes at one file offset, which the library tells. Shard files are laid out
+by h5py without writing a value; the records are then written, and later mapped, at those offsets.
+`split.h5` holds virtual datasets over all shards, for people who open the split with h5py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+
+from cache import atomic
+from cache.arrays import ArraySpec
+from cache.engine import Engine, Extent, Run
+from configs import UserError
+
+ALIGNMENT = 4096
+WHOLE_SPLIT = "split.h5"
+
+
+def _create_contiguous(file: h5py.File, array: ArraySpec, records: int) -> None:
+    """Allocate a contiguous dataset now, and leave its bytes unwritten."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same records give the same bytes on any day
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    h5py.h5d.create(
+        file.id,
+        array.name.encode(),
+        h5py.h5t.py_create(array.storage_dtype, logical=True),
+        h5py.h5s.create_simple(array.shape(records)),
+        dcpl=layout,
+        lcpl=links,
+    )
+
+
+class Hdf5Engine(Engine):
+    """The engine for people whose tools read HDF5."""
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / "shards" / f"{shard:05d}.h5"
+
+    def create(self) -> None:
+        manifest = self.manifest
+        path = self.folder / WHOLE_SPLIT
+        with h5py.File(atomic.temporary(path), "w", libver="v112") as file:
+            for array in manifest.arrays:
+                whole = h5py.VirtualLayout(array.shape(manifest.records), array.storage_dtype)
+                views = () if array.views is None else (slice(None),)
+                for shard in range(manifest.shards):
+                    records = manifest.shard_records(shard)
+                    first = shard * manifest.shard_size
+                    whole[(*views, slice(first, first + records))] = h5py.VirtualSource(
+                        self._path(shard).relative_to(self.folder),
+                        array.name,
+                        array.shape(records),
+                        array.storage_dtype,
+                    )
+                file.create_virtual_dataset(array.name, whole)
+        atomic.temporary(path).replace(path)
+
+    def files(self, shard: int) -> list[Path]:
+        return [self._path(shard)]
+
+    def prepare(self, shard: int) -> Mapping[Run, Extent]:
+        path = atomic.temporary(self._path(shard))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        records = self.manifest.shard_records(shard)
+        with h5py.File(path, "w", libver="v112", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+            for array in self.manifest.arrays:
+                _create_contiguous(file, array, records)
+        return self._runs(path, records)
+
+    def extents(self, shard: int) -> Mapping[Run, Extent]:
+        return self._runs(self._path(shard), self.manifest.shard_records(shard))
+
+    def _runs(self, path: Path, records: int) -> dict[Run, Extent]:
+        try:
+            with h5py.File(path, "r") as file:
+                offsets = {array.name: file[array.name].id.get_offset() for array in self.manifest.arrays}
+        except (OSError, KeyError) as error:
+            raise UserError(f"cannot read {path}: {error}") from None
+        return {
+            (array.name, run): Extent(path, offsets[array.name] + run * records * array.record_bytes)
+            for array in self.manifest.arrays
+            for run in range(array.runs)
+        }
+
+    def trailer(self, array: ArraySpec, shard: int) -> bytes:
+        return b""

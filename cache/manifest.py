@@ -1,0 +1,147 @@
+"""The two manifests of a store: whose tokens these are, and what a split holds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import JsonValue
+
+from cache import atomic
+from cache.arrays import ArraySpec, TokenDtype
+from configs import FrozenModel, TokenState, UserError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+ManifestT = TypeVar("ManifestT", bound=FrozenModel)
+
+StoreFormat = Literal["zarr", "hdf5"]
+
+
+class BlockGeometry(FrozenModel):
+    """What one block of the backbone gives: a grid of tokens of any rank, and their width D."""
+
+    grid: tuple[int, ...]
+    dim: int
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the number of patch tokens."""
+        return math.prod(self.grid)
+
+
+class BackboneIdentity(FrozenModel):
+    """Everything that decides a token's value. A store never mixes two of these."""
+
+    name: str
+    source: str
+    weights_sha256: str
+    transform: dict[str, JsonValue]
+    precision: str
+    prefix: tuple[str, ...]
+    blocks: tuple[BlockGeometry, ...]
+    final_norm: str | None
+
+
+class StoreManifest(FrozenModel):
+    """`manifest.json` of a store."""
+
+    format_version: int = FORMAT_VERSION
+    backbone: BackboneIdentity
+    dtype: TokenDtype
+    tokens: TokenState
+    """What a probe reads unless it is told otherwise (`--tokens`)."""
+    licence: str | None
+    versions: dict[str, str]
+
+
+class DatasetIdentity(FrozenModel):
+    """Which samples, in which order: decides what record i is."""
+
+    name: str
+    split: str
+    source: str
+    fingerprint: str
+    samples: int
+    """Samples in the source; a split may hold fewer (`--limit`)."""
+
+
+class SplitManifest(FrozenModel):
+    """`manifest.json` of a split."""
+
+    format_version: int = FORMAT_VERSION
+    dataset: DatasetIdentity
+    classes: tuple[str, ...]
+    records: int
+    views: int
+    order: str
+    """How `sample_id` was drawn, in words; the array itself is stored."""
+    format: StoreFormat
+    shard_size: int
+    arrays: tuple[ArraySpec, ...]
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.records // self.shard_size)
+
+    def shard_records(self, shard: int) -> int:
+        """Records in `shard`; the last one may hold fewer than `shard_size`."""
+        return min(self.shard_size, self.records - shard * self.shard_size)
+
+    def array(self, name: str) -> ArraySpec:
+        """The array `name`. Raises `UserError` when the split has none such."""
+        for spec in self.arrays:
+            if spec.name == name:
+                return spec
+        held = ", ".join(spec.name for spec in self.arrays)
+        raise UserError(f"{self.dataset.name}/{self.dataset.split} holds no array '{name}'; it holds {held}")
+
+
+def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:
+    """Read a manifest of class `schema`. Raises `UserError` when it is not one."""
+    try:
+        return schema.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path} is damaged, or not of format {FORMAT_VERSION}: {error}") from None
+
+
+def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(given, dict):
+        keys = list(dict.fromkeys([*stored, *given]))
+        return [
+            line
+            for key in keys
+            for line in _differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if stored == given else [f"{path} ({_short(stored)} there, {_short(given)} here)"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def claim_manifest(path: Path, given: FrozenModel, ignore: tuple[str, ...] = ()) -> None:
+    """Write `given` to `path`, or make sure that what stands there says the same.
+
+    Fields in `ignore` are recorded but not compared. Raises `UserError` naming the fields that differ.
+    """
+    if not path.exists():
+        atomic.write_json(path, given.model_dump(mode="json"))
+        return
+    stored = read_manifest(path, type(given))
+    excluded = set(ignore)
+    differences = _differences(
+        stored.model_dump(mode="json", exclude=excluded),
+        given.model_dump(mode="json", exclude=excluded),
+    )
+    if differences:
+        raise UserError(
+            f"{path.parent} was stored with another {'; another '.join(differences)}: "
+            "give another --out, or the options it was stored with"
+        )

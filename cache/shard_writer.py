@@ -1,0 +1,150 @@
+"""Composing one shard's files from batches of records."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cache import atomic
+from cache.arrays import ArraySpec
+from cache.checksum import record_checksums
+from cache.engine import Engine
+from cache.shard_record import ArrayRecord, ShardRecord, write_shard_record
+from configs import UserError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def clear_when_full(folder: Path) -> Iterator[None]:
+    """Turn "no space left" into a `UserError` that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise UserError(
+            f"no space left for {folder} ({error.strerror}): free some and run the same command "
+            "again; it keeps every whole shard and goes on from there"
+        ) from None
+
+
+@dataclass
+class _ArrayState:
+    """What is known of one array of the shard so far."""
+
+    checksums: np.ndarray  # (V, records) int64; −1 where nothing is written yet
+    minimum: float = field(default=float("inf"))
+    maximum: float = field(default=float("-inf"))
+
+
+class ShardWriter:
+    """Writes one shard: any number of `write`, then `commit` or `abort`.
+
+    Records go straight to their final offsets in files that still have temporary names, so memory holds
+    no more than the caller's batch.
+    """
+
+    def __init__(self, engine: Engine, shard: int) -> None:
+        self._engine = engine
+        self._manifest = engine.manifest
+        self.shard = shard
+        self.first = shard * self._manifest.shard_size
+        self.records = self._manifest.shard_records(shard)
+        self._skipped: dict[int, str] = {}
+        self._arrays = {
+            array.name: _ArrayState(np.full((array.runs, self.records), -1, dtype=np.int64))
+            for array in self._manifest.arrays
+        }
+        with clear_when_full(engine.folder):
+            self._extents = engine.prepare(shard)
+            paths = {extent.path for extent in self._extents.values()}
+            self._files = {path: os.open(path, os.O_WRONLY) for path in paths}
+
+    def write(
+        self,
+        name: str,
+        first: int,
+        values: np.ndarray,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+    ) -> None:
+        """Write consecutive records of array `name`, from record `first` of the shard.
+
+        `values`: (V, records, *record_shape), or without V where the array has no views, in the array's
+        storage dtype. `minimum` and `maximum` are computed here unless they are given.
+        """
+        array = self._manifest.array(name)
+        count = values.shape[0 if array.views is None else 1]
+        assert values.shape == array.shape(count), (name, values.shape)
+        assert values.dtype == array.storage_dtype, (name, values.dtype)
+        state = self._arrays[name]
+        state.minimum = min(state.minimum, float(values.min() if minimum is None else minimum))
+        state.maximum = max(state.maximum, float(values.max() if maximum is None else maximum))
+        runs = values[np.newaxis] if array.views is None else values
+        for run, records in enumerate(runs):
+            contiguous = np.ascontiguousarray(records)
+            state.checksums[run, first : first + count] = record_checksums(contiguous)
+            self._write_at(array, run, first, contiguous.data.cast("B"))
+
+    def skip(self, record: int, reason: str) -> None:
+        """Say why record `record` of the shard (written as zeros, label −1) is left out."""
+        self._skipped[record] = reason
+
+    def _write_at(self, array: ArraySpec, run: int, first: int, content: memoryview) -> None:
+        extent = self._extents[array.name, run]
+        offset = extent.offset + first * array.record_bytes
+        with clear_when_full(self._engine.folder):
+            while content:
+                written = os.pwrite(self._files[extent.path], content, offset)
+                content, offset = content[written:], offset + written
+
+    def commit(self) -> None:
+        """Flush, rename, and declare the shard whole."""
+        for array in self._manifest.arrays:
+            assert (self._arrays[array.name].checksums >= 0).all(), f"{array.name} is not complete"
+            trailer = memoryview(self._engine.trailer(array, self.shard))
+            for run in range(array.runs):
+                self._write_at(array, run, self.records, trailer)
+        with clear_when_full(self._engine.folder):
+            for file in self._files.values():
+                os.fsync(file)
+            self._close()
+            for path in self._engine.files(self.shard):
+                atomic.temporary(path).replace(path)
+                atomic.flush_folder(path.parent)
+            write_shard_record(self._engine.folder, self._record())
+
+    def _record(self) -> ShardRecord:
+        return ShardRecord(
+            shard=self.shard,
+            first=self.first,
+            records=self.records,
+            arrays={
+                name: ArrayRecord(
+                    crc32c=tuple(state.checksums.ravel().tolist()),
+                    minimum=state.minimum,
+                    maximum=state.maximum,
+                )
+                for name, state in self._arrays.items()
+            },
+            skipped=dict(sorted(self._skipped.items())),
+        )
+
+    def abort(self) -> None:
+        """Leave nothing of the shard."""
+        self._close()
+        for path in self._engine.files(self.shard):
+            atomic.temporary(path).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files = {}

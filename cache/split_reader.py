@@ -1,0 +1,93 @@
+"""Reading one split: every record of every array through memory maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cache.engine import Extent, Run
+from cache.engines import open_engine
+from cache.manifest import MANIFEST, SplitManifest, read_manifest
+from cache.shard_record import ShardRecord, read_shard_record, shard_record_path
+from configs import UserError
+
+
+class SplitReader:
+    """A split on disk. Picklable; maps are opened on first use, in whichever process uses them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder / MANIFEST, SplitManifest)
+        self._engine = open_engine(folder, self.manifest)
+        self._extents: dict[int, Mapping[Run, Extent]] = {}
+        self._maps: dict[tuple[str, int, int], np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_extents": {}, "_maps": {}}
+
+    @property
+    def name(self) -> str:
+        """`dataset/split`, as messages name it."""
+        return f"{self.manifest.dataset.name}/{self.manifest.dataset.split}"
+
+    def stored_shards(self) -> list[int]:
+        """Shards that are whole."""
+        return [
+            shard for shard in range(self.manifest.shards) if shard_record_path(self.folder, shard).exists()
+        ]
+
+    def shard_record(self, shard: int) -> ShardRecord:
+        """What was written when `shard` became whole."""
+        return read_shard_record(self.folder, shard)
+
+    def require_complete(self) -> None:
+        """Raise `UserError` unless every shard is whole."""
+        stored = len(self.stored_shards())
+        if stored < self.manifest.shards:
+            raise UserError(
+                f"{self.folder} is incomplete, {stored} of {self.manifest.shards} shards are stored: "
+                "run the extract command that began it again, it goes on from there"
+            )
+
+    def shard(self, name: str, shard: int, view: int = 0) -> np.ndarray:
+        """Records of one shard: (records, *record_shape) in the storage dtype, mapped, read-only."""
+        key = (name, shard, view)
+        if key not in self._maps:
+            self._maps[key] = self._map(*key)
+        return self._maps[key]
+
+    def _map(self, name: str, shard: int, view: int) -> np.ndarray:
+        array = self.manifest.array(name)
+        if view >= array.runs:
+            raise UserError(f"{self.name} holds {array.runs} view(s) of {name}, not view {view}")
+        if shard not in self._extents:
+            self._extents[shard] = self._engine.extents(shard)
+        extent = self._extents[shard][name, view]
+        records = self.manifest.shard_records(shard)
+        needed = extent.offset + records * array.record_bytes
+        try:
+            held = extent.path.stat().st_size
+        except FileNotFoundError:
+            raise UserError(f"{extent.path} is missing from the store") from None
+        if held < needed:
+            raise UserError(f"{extent.path} is truncated: {held:,} bytes of {needed:,}")
+        return np.memmap(
+            extent.path,
+            dtype=array.storage_dtype,
+            mode="r",
+            offset=extent.offset,
+            shape=(records, *array.record_shape),
+        )
+
+    def gather(self, name: str, records: np.ndarray, out: np.ndarray, view: int = 0) -> None:
+        """Copy `records` (positions in the split) of array `name` into the rows of `out`."""
+        size = self.manifest.shard_size
+        for row, record in enumerate(records.tolist()):
+            np.copyto(out[row], self.shard(name, record // size, view)[record % size])
+
+    def whole(self, name: str, view: int = 0) -> np.ndarray:
+        """All records of a small array, copied: (n, *record_shape) in the storage dtype."""
+        parts = [self.shard(name, shard, view) for shard in range(self.manifest.shards)]
+        return np.concatenate(parts)

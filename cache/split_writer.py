@@ -1,0 +1,57 @@
+"""Writing one split of a store, resumably."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from cache import atomic
+from cache.engines import open_engine
+from cache.lock import WriterLock
+from cache.manifest import MANIFEST, SplitManifest, claim_manifest
+from cache.shard_record import shard_record_path
+from cache.shard_writer import ShardWriter, clear_when_full
+
+
+class SplitWriter:
+    """Holds a split's lock and hands out its unfinished shards.
+
+    Opening it on a split that exists resumes it; a split of other data, order or layout is refused with
+    a `UserError`, as is one that another run is writing. Of several processes that write together
+    (`process` of `processes`) each has every n-th shard.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: SplitManifest, *, process: int = 0, processes: int = 1
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._engine = open_engine(folder, manifest)
+        self._lock = WriterLock(folder, process)
+        self._own_shards = range(process, manifest.shards, processes)
+
+    def __enter__(self) -> SplitWriter:
+        with clear_when_full(self.folder):
+            self._lock.__enter__()
+            claim_manifest(self.folder / MANIFEST, self.manifest)
+            self._engine.create()
+            for shard in self.unfinished():
+                for path in self._engine.files(shard):
+                    atomic.temporary(path).unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def unfinished(self) -> list[int]:
+        """This process's shards that are not whole yet, in order."""
+        return [shard for shard in self._own_shards if not shard_record_path(self.folder, shard).exists()]
+
+    def begin(self, shard: int) -> ShardWriter:
+        """Start `shard` afresh."""
+        return ShardWriter(self._engine, shard)

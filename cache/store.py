@@ -1,0 +1,66 @@
+"""A store: one backbone's tokens of any number of data sets and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache.final_norm import load_final_norm
+from cache.manifest import MANIFEST, SplitManifest, StoreManifest, claim_manifest, read_manifest
+from cache.split_reader import SplitReader
+from cache.split_writer import SplitWriter
+from configs import UserError
+
+
+class Store:
+    """A store that exists. Raises `UserError` where there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / MANIFEST).is_file():
+            beside = sorted(path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}"))
+            found = f"; {folder.parent} holds {', '.join(beside)}" if beside else ""
+            raise UserError(
+                f"no store at {folder}{found}: make one with "
+                f"`extract --backbone NAME --dataset NAME --out {folder}`"
+            )
+        self.folder = folder
+        self.manifest = read_manifest(folder / MANIFEST, StoreManifest)
+        self.final_norm = load_final_norm(folder)
+
+    def splits(self) -> dict[str, list[str]]:
+        """Data set → its splits, complete or not."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.folder.glob(f"*/*/{MANIFEST}")):
+            found.setdefault(path.parent.parent.name, []).append(path.parent.name)
+        return found
+
+    def dataset(self, name: str | None) -> str:
+        """The data set `name`; without a name, the only one there is."""
+        held = sorted(self.splits())
+        if name is None and len(held) == 1:
+            return held[0]
+        if name in held:
+            return str(name)
+        asked = "say which with --dataset" if name is None else f"not '{name}'"
+        raise UserError(f"{self.folder} holds {', '.join(held) or 'no data set yet'}: {asked}")
+
+    def split(self, dataset: str, split: str) -> SplitReader:
+        """Open one split."""
+        held = self.splits().get(dataset, [])
+        if split not in held:
+            raise UserError(f"{self.folder} has no split '{split}' of {dataset}; it has {', '.join(held)}")
+        return SplitReader(self.folder / dataset / split)
+
+
+def create_store(folder: Path, manifest: StoreManifest) -> None:
+    """Make the store, or make sure that `folder` is one of this very backbone and dtype."""
+    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} exists and is not a store: give another --out")
+    claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
+
+
+def open_split_writer(
+    store: Path, manifest: SplitManifest, *, process: int = 0, processes: int = 1
+) -> SplitWriter:
+    """A writer for the split that `manifest` describes; `process` of `processes` that write together."""
+    folder = store / manifest.dataset.name / manifest.dataset.split
+    return SplitWriter(folder, manifest, process=process, processes=processes)

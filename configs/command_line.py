@@ -1,0 +1,61 @@
+"""From typed options to a command: parsing, one-line errors and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+import tyro
+
+from configs.errors import UserError
+from configs.schema import FrozenModel
+
+OptionsT = TypeVar("OptionsT", bound=FrozenModel)
+Item = TypeVar("Item", str, float, int)
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def _comma_list(
+    item: type[Item], metavar: str
+) -> tyro.constructors.PrimitiveConstructorSpec[tuple[Item, ...]]:
+    """Several values in one option: `--probe lp,ep32`, or `--probe lp ep32`."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{metavar}[,{metavar}…]",
+        instance_from_str=lambda words: tuple(
+            item(part) for word in words for part in word.split(",") if part
+        ),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda values: [",".join(map(str, values))],
+    )
+
+
+Names = Annotated[tuple[str, ...], _comma_list(str, "NAME")]
+"""An option that takes several names."""
+
+
+def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | None = None) -> OptionsT:
+    """Read the command line into `options_class`. Raises `UserError`; exits on --help."""
+    return tyro.cli(
+        options_class,
+        prog=prog,
+        args=argv,
+        description=options_class.__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def run_command(prog: str, command: Callable[[], None]) -> int:
+    """Run a command and return its exit code: bad input is one line on stderr and 2."""
+    try:
+        command()
+    except UserError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0

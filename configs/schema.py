@@ -1,0 +1,103 @@
+"""What the named YAML files may say: one typed, frozen class for each kind of file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from configs.errors import UserError
+
+TokenState = Literal["pre", "post"]
+"""Tokens before (`pre`) or after (`post`) the backbone's final norm."""
+
+
+class FrozenModel(BaseModel):
+    """Base of every configuration: immutable, and a misspelt field is an error.
+
+    What does not validate raises `UserError`, in one line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate_or_say(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            found = (
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
+            )
+            raise UserError("; ".join(found)) from None
+
+
+class TransformConfig(FrozenModel):
+    """Changes to the input transform that timm knows for a model; absent fields keep timm's."""
+
+    input_size: tuple[int, int, int] | None = None
+    crop_pct: PositiveFloat | None = None
+    crop_mode: Literal["center", "squash", "border"] | None = None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+class BackboneConfig(FrozenModel):
+    """A frozen backbone by name: a timm architecture, where its weights come from, how it is fed."""
+
+    name: str
+    timm: str = Field(description="timm model name, with its pre-training tag where it has one")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="extra arguments to timm.create_model"
+    )
+    weights: str = Field(
+        default="hub",
+        description="hub (timm downloads the tag), bundled:FILE, a checkpoint path, or none",
+    )
+    transform: TransformConfig = TransformConfig()
+    tokens: TokenState | None = Field(
+        default=None, description="what published probes of this backbone read; probe's default"
+    )
+    licence: str | None = None
+    notes: str | None = None
+
+
+class DatasetConfig(FrozenModel):
+    """A data set by name: where its images come from, and how its columns and splits are called."""
+
+    name: str
+    source: str = Field(description="digits, folder:PATH or hf:OWNER/NAME[:CONFIG]")
+    splits: dict[str, str] = Field(
+        default_factory=dict, description="our split name → the source's; empty: as in the source"
+    )
+    image_column: str | None = None
+    label_column: str | None = None
+    num_classes: PositiveInt | None = None
+    licence: str | None = None
+    notes: str | None = None
+
+
+class RecipeConfig(FrozenModel):
+    """A training protocol for probes."""
+
+    name: str
+    reference: str = Field(description="where the protocol is published")
+    optimizer: Literal["lars", "sgd", "adamw"]
+    lr: PositiveFloat
+    lr_per_256: bool = Field(description="multiply lr by batch_size / 256")
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    warmup_epochs: NonNegativeFloat
+    weight_decay: NonNegativeFloat
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="LARS and SGD")

@@ -1,0 +1,19 @@
+"""Stage 1: images → frozen backbone → tokens in a store.
+
+`open_backbone` and `sources.open_dataset` turn names into a backbone and a data set; `plan_split` lays out a
+split of a store and `extract_split` fills it.
+"""
+
+from extract.backbone import Backbone, BlockTokens
+from extract.open_backbone import open_backbone
+from extract.options import ExtractOptions
+from extract.pipeline import extract_split, plan_split
+
+__all__ = [
+    "Backbone",
+    "BlockTokens",
+    "ExtractOptions",
+    "extract_split",
+    "open_backbone",
+    "plan_split",
+]

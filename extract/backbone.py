@@ -1,0 +1,130 @@
+"""A frozen backbone: images in, tokens of the chosen blocks out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from cache import BackboneIdentity, BlockGeometry
+from configs import TokenState
+from extract.final_norm import find_final_norm
+from extract.transform import Normalize
+from extract.weights import weights_hash
+
+Amp = Literal["none", "bfloat16", "float16"]
+"""Precision of the forward pass: float32, or mixed with bfloat16 or float16."""
+
+
+@dataclass(frozen=True)
+class BlockTokens:
+    """Tokens of one block before the final norm: patches (B, N, D), prefix (B, P, D) or None."""
+
+    patches: torch.Tensor
+    prefix: torch.Tensor | None
+
+
+class Backbone(nn.Module):
+    """A timm model in eval mode, without gradients, read after any of its blocks.
+
+    A block is an entry of timm's `feature_info`: a transformer block, or a stage of a hierarchical or
+    convolutional model, whose feature map is taken as tokens. What a model gives is not looked up
+    but measured, by passing one image through it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        name: str,
+        source: str,
+        transform: dict[str, Any],
+        tokens: TokenState | None = None,
+        licence: str | None = None,
+        amp: Amp = "none",
+    ) -> None:
+        super().__init__()
+        self.model: Any = model.eval().requires_grad_(False)
+        self.name = name
+        self.source = source
+        self.transform = transform
+        self.licence = licence
+        self.amp = amp
+        self.normalize = Normalize(transform)
+        self._has_prefix = "return_prefix_tokens" in inspect.signature(model.forward_intermediates).parameters
+        self._measure()
+        self.tokens_state: TokenState = tokens or ("post" if self.final_norm else "pre")
+
+    @torch.inference_mode()
+    def _measure(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        image = torch.rand((1, *self.transform["input_size"]), generator=generator)
+        depth = len(self.model.feature_info)
+        maps = self.model.forward_intermediates(
+            image,
+            indices=list(range(depth)),
+            norm=False,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        self.blocks = tuple(BlockGeometry(grid=tuple(m.shape[2:]), dim=m.shape[1]) for m in maps)
+        last = self._intermediates(image, [depth - 1])[0]
+        self.prefix_roles = _prefix_roles(self.model, last.prefix)
+        self.final_norm = find_final_norm(self.model, image, last.patches)
+
+    def _intermediates(self, images: torch.Tensor, blocks: Sequence[int]) -> list[BlockTokens]:
+        """Tokens of `blocks` (ascending) for normalised images."""
+        if self._has_prefix:
+            found = self.model.forward_intermediates(
+                images,
+                indices=list(blocks),
+                norm=False,
+                output_fmt="NLC",
+                return_prefix_tokens=True,
+                intermediates_only=True,
+            )
+            pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in found]
+            return [BlockTokens(p, x if x is not None and x.shape[1] else None) for p, x in pairs]
+        maps = self.model.forward_intermediates(
+            images, indices=list(blocks), norm=False, output_fmt="NCHW", intermediates_only=True
+        )
+        return [BlockTokens(m.flatten(2).transpose(1, 2), None) for m in maps]
+
+    @torch.inference_mode()
+    def forward(self, images: torch.Tensor, blocks: Sequence[int]) -> dict[int, BlockTokens]:
+        """(B, 3, H, W) uint8 images, cropped but not normalised → tokens of each of `blocks`."""
+        dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        with torch.autocast(
+            images.device.type, dtypes.get(self.amp, torch.bfloat16), enabled=self.amp != "none"
+        ):
+            found = self._intermediates(self.normalize(images), sorted(blocks))
+        return dict(zip(sorted(blocks), found, strict=True))
+
+    def identity(self) -> BackboneIdentity:
+        """What a store keeps of this backbone, and compares."""
+        return BackboneIdentity(
+            name=self.name,
+            source=self.source,
+            weights_sha256=weights_hash(self.model),
+            transform=self.transform,
+            precision="float32" if self.amp == "none" else f"{self.amp} autocast",
+            prefix=self.prefix_roles,
+            blocks=self.blocks,
+            final_norm=self.final_norm.description if self.final_norm else None,
+        )
+
+
+def _prefix_roles(model: nn.Module, prefix: torch.Tensor | None) -> tuple[str, ...]:
+    """What each prefix token is: `cls`, `dist` (DeiT's distillation token) or `register`."""
+    if prefix is None:
+        return ()
+    roles = [
+        role
+        for role, parameter in (("cls", "cls_token"), ("dist", "dist_token"))
+        if getattr(model, parameter, None) is not None
+    ]
+    return tuple(roles + ["register"] * (prefix.shape[1] - len(roles)))

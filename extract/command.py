@@ -1,0 +1,101 @@
+"""The command `extract`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import timm
+import torch
+
+from cache import Store, StoreManifest, chosen_device, create_store, launch
+from configs import UserError, parse, run_command
+from extract.backbone import Backbone
+from extract.open_backbone import open_backbone
+from extract.options import ExtractOptions
+from extract.pipeline import SplitResult, extract_split, plan_split
+from extract.sources import open_dataset
+
+
+def chosen_blocks(text: str, depth: int) -> tuple[int, ...]:
+    """Block numbers, ascending, of `last`, `all` or a list. Raises `UserError`."""
+    if text == "last":
+        return (depth - 1,)
+    if text == "all":
+        return tuple(range(depth))
+    try:
+        numbers = {int(part) for part in text.split(",")}
+    except ValueError:
+        raise UserError(f"--blocks {text}: give last, all, or numbers such as 5,11") from None
+    if any(not -depth <= number < depth for number in numbers):
+        raise UserError(f"--blocks {text}: the backbone has blocks 0 to {depth - 1}")
+    return tuple(sorted({number % depth for number in numbers}))
+
+
+def store_manifest(backbone: Backbone, options: ExtractOptions) -> StoreManifest:
+    """What the store says of itself."""
+    return StoreManifest(
+        backbone=backbone.identity(),
+        dtype=options.dtype,
+        tokens=backbone.tokens_state,
+        licence=backbone.licence,
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+    )
+
+
+def extract(options: ExtractOptions) -> None:
+    """Extract every split asked for, and say what is stored where."""
+    dataset = open_dataset(
+        options.dataset, image_column=options.image_column, label_column=options.label_column
+    )
+    sources = {split: dataset.open(split) for split in _splits(options, list(dataset.splits))}
+    backbone = open_backbone(options.backbone, weights=options.weights, amp=options.amp)
+    blocks = chosen_blocks(options.blocks, len(backbone.blocks))
+    device = chosen_device(options.device)
+    store = options.out or Path("cache") / backbone.name
+    processes = launch()
+    with processes.main_process_first():
+        create_store(store, store_manifest(backbone, options))
+        if backbone.final_norm is not None:
+            backbone.final_norm.save(store)
+    backbone = backbone.to(device)
+    for split, source in sources.items():
+        plan = plan_split(backbone, dataset, split, source, store=store, blocks=blocks, options=options)
+        result = extract_split(plan, backbone, source, device)
+        if processes.is_main_process:
+            print(_summary(store, dataset.name, split, result, processes.num_processes))
+
+
+def _splits(options: ExtractOptions, held: list[str]) -> list[str]:
+    return held if options.split is None else [options.split]
+
+
+def _summary(store: Path, dataset: str, split: str, result: SplitResult, processes: int) -> str:
+    """One line: what is stored, where, and what this run did."""
+    reader = Store(store).split(dataset, split)
+    manifest = reader.manifest
+    size = sum(path.stat().st_size for path in reader.folder.rglob("*") if path.is_file())
+    skipped = sum(len(reader.shard_record(shard).skipped) for shard in range(manifest.shards))
+    tokens = [
+        f"{spec.name} {'×'.join(map(str, spec.record_shape))} {spec.dtype}"
+        for spec in manifest.arrays
+        if spec.name.endswith("/patches")
+    ]
+    shown = ", ".join(tokens) if len(tokens) < 4 else f"{tokens[0]} … {tokens[-1]}"
+    left_out = f", {skipped} left out (unreadable)" if skipped else ""
+    rate = f"{result.records / result.seconds:,.0f} images/s" if result.records else "was complete"
+    rate += f" in each of {processes} processes" if result.records and processes > 1 else ""
+    return (
+        f"{reader.folder}: {manifest.records - skipped:,} images{left_out}, {shown}, "
+        f"{size / 1e6:,.1f} MB of {manifest.format}, {rate}"
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_command("extract", lambda: extract(parse(ExtractOptions, prog="extract"))))

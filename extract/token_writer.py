@@ -1,0 +1,112 @@
+"""Writing tokens in a thread, while the device computes the next batch."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cache import Encoded, ShardWriter, SplitWriter, TokenDtype, refuse_unless_finite
+
+AHEAD = 2
+"""Batches of tokens that may wait for the disk: the bound on memory."""
+
+
+@dataclass(frozen=True)
+class TokenJob:
+    """Consecutive records of one shard, still on the device.
+
+    tokens: array name → its encoding and what it was made from, both (B, …); the float32 means are their
+    own encoding. `failures`: row → why the image could not be read.
+    """
+
+    shard: int
+    first: int
+    tokens: Mapping[str, tuple[Encoded, torch.Tensor]]
+    labels: np.ndarray
+    sample_id: np.ndarray
+    failures: Mapping[int, str]
+
+
+class TokenWriter:
+    """A thread that copies jobs from the device and writes them, shard after shard.
+
+    An error in the thread is raised by the next `put` or by `close`. Leaving the context with an error
+    drops the shard in progress; whole shards stay.
+    """
+
+    def __init__(self, split: SplitWriter, dtype: TokenDtype, on_written: Callable[[int, int], None]) -> None:
+        self._split = split
+        self._dtype = dtype
+        self._on_written = on_written
+        self._jobs: queue.Queue[TokenJob | None] = queue.Queue(AHEAD)
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._shard: ShardWriter | None = None
+        self._thread = threading.Thread(target=self._run, name="token-writer", daemon=True)
+
+    def __enter__(self) -> TokenWriter:
+        self._thread.start()
+        return self
+
+    def put(self, job: TokenJob) -> None:
+        """Queue a job; waits while `AHEAD` others wait."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            try:
+                return self._jobs.put(job, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._jobs.put(None, timeout=0.2)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+        if self._shard is not None:
+            self._shard.abort()
+        if error is None and self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None and not self._stop.is_set():
+                self._write(job)
+        except BaseException as error:
+            self._error = error
+
+    def _write(self, job: TokenJob) -> None:
+        if self._shard is None:
+            self._shard = self._split.begin(job.shard)
+        shard = self._shard
+        offset = job.first - shard.first
+        written = 0
+        for name, (encoded, tokens) in job.tokens.items():
+            refuse_unless_finite(encoded, tokens, name, self._dtype)
+            values = encoded.tokens.cpu().numpy()[np.newaxis]
+            shard.write(
+                name,
+                offset,
+                values,
+                minimum=encoded.minimum.item(),
+                maximum=encoded.maximum.item(),
+            )
+            written += values.nbytes
+        shard.write("labels", offset, job.labels)
+        shard.write("sample_id", offset, job.sample_id)
+        for row, reason in job.failures.items():
+            shard.skip(offset + row, reason)
+        if offset + len(job.labels) == shard.records:
+            shard.commit()
+            self._shard = None
+        self._on_written(len(job.labels), written)

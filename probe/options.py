@@ -1,0 +1,68 @@
+"""The options of `probe fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
+
+from configs import FrozenModel, Names, TokenState
+
+
+class FitOptions(FrozenModel):
+    """Train linear and attentive probes from a store, all on the same batches.
+
+    Examples:
+
+      probe --cache cache/mae_digits --probe lp,ep16 --recipe fast
+
+      probe --cache cache/mae_vitl --probe ep32
+    """
+
+    cache: Path = Field(description="the store that `extract` made")
+    dataset: str | None = Field(default=None, description="which, where the store holds several")
+    probe: Names = Field(
+        default=("lp", "ep32"),
+        description="lp ([CLS]), lp_mean (mean patch token), epM (efficient probing with M queries), "
+        "epM_dK (output width divided by K), epM+cls ([CLS] among the tokens)",
+    )
+    recipe: str = Field(
+        default="paper", description="training protocol, a name in configs/recipes: paper, fast"
+    )
+    epochs: PositiveInt | None = Field(default=None, description="instead of the recipe's")
+    batch_size: PositiveInt | None = Field(default=None, description="instead of the recipe's")
+    lr: PositiveFloat | None = Field(
+        default=None, description="instead of the recipe's; per 256 images where that one is"
+    )
+    weight_decay: NonNegativeFloat | None = Field(default=None, description="instead of the recipe's")
+    seed: NonNegativeInt = Field(default=0, description="of the probes' start and the batches")
+    tokens: TokenState | None = Field(
+        default=None,
+        description="before or after the backbone's final norm; without it, what published probes "
+        "of this backbone read",
+    )
+    block: int | None = Field(default=None, description="which block; without it, the last one stored")
+    train_split: str = Field(default="train", description="the split to train on")
+    eval_split: str | None = Field(
+        default=None, description="the split to evaluate on; without it, validation, val or test"
+    )
+    device: str | None = Field(default=None, description="cuda, cpu, …; without it, the fastest there is")
+    runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")
+    name: str | None = Field(
+        default=None,
+        description="this run's folder; without it, made from store, probes and recipe",
+    )
+
+    @field_validator("probe")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name one probe or more, each once")
+        return names

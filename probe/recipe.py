@@ -1,0 +1,43 @@
+"""A named recipe, adapted to the run."""
+
+from __future__ import annotations
+
+from configs import RecipeConfig, UserError, load_recipe
+from probe.options import FitOptions
+
+STEPS_PER_EPOCH = 10
+"""A recipe's batch is cut so that an epoch has at least so many steps: schedules count in steps."""
+
+
+def resolved_recipe(options: FitOptions, images: int) -> RecipeConfig:
+    """The recipe that `options` name, with their changes and a batch size that `images` allow.
+
+    A shortened training has a warm-up shortened alike. Raises `UserError` for a batch of one image.
+    """
+    named = load_recipe(options.recipe)
+    changes = options.model_dump(include={"epochs", "lr", "weight_decay"}, exclude_none=True)
+    epochs = options.epochs or named.epochs
+    changes["warmup_epochs"] = named.warmup_epochs * min(1.0, epochs / named.epochs)
+    changes["batch_size"] = min(images, options.batch_size or _cut(named.batch_size, images))
+    if changes["batch_size"] < 2:
+        raise UserError(
+            f"a batch of {changes['batch_size']}: batch norm needs two images or more in a batch "
+            f"(the split holds {images:,})"
+        )
+    return RecipeConfig(**{**named.model_dump(), **changes})
+
+
+def _cut(batch_size: int, images: int) -> int:
+    """`batch_size`, or the largest power of two that leaves enough steps."""
+    allowed = images // STEPS_PER_EPOCH
+    return min(batch_size, 2 ** (allowed.bit_length() - 1)) if allowed > 1 else images
+
+
+def cut_notice(options: FitOptions, recipe: RecipeConfig, images: int) -> str | None:
+    """What to say when the batch is smaller than was asked for."""
+    wanted = options.batch_size or load_recipe(options.recipe).batch_size
+    if recipe.batch_size == wanted:
+        return None
+    return (
+        f"batch size {recipe.batch_size:,} instead of {wanted:,}: the training split holds {images:,} images"
+    )

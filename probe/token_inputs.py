@@ -1,0 +1,57 @@
+"""From a batch of stored tokens to what each probe reads, once for all probes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+
+from cache import FinalNorm, TokenArray, TokenBatch
+from configs import TokenState, UserError
+from probe.names import TokenSet
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """How to turn batches into token sets: `state` pre or post `norm`, `cls` the place of [CLS]."""
+
+    state: TokenState
+    norm: FinalNorm | None
+    cls: int | None
+
+    def __post_init__(self) -> None:
+        if self.state == "post" and self.norm is None:
+            raise UserError("--tokens post: the backbone has no final norm; use --tokens pre")
+
+    def arrays(self, token_sets: Collection[TokenSet]) -> frozenset[TokenArray]:
+        """The stored arrays that `token_sets` need. Raises `UserError` where there is no [CLS]."""
+        needed: set[TokenArray] = set()
+        for token_set in token_sets:
+            if token_set in ("cls", "all"):
+                if self.cls is None:
+                    raise UserError("the backbone has no [CLS] token: use lp_mean, or a probe without +cls")
+                needed.add("prefix")
+            if token_set in ("patches", "all"):
+                needed.add("patches")
+            if token_set == "mean":
+                needed.add("mean" if self.state == "pre" else "mean_normed")
+        return frozenset(needed)
+
+    def select(self, batch: TokenBatch, token_sets: Collection[TokenSet]) -> dict[TokenSet, torch.Tensor]:
+        """Each token set in float32: cls and mean (B, D), patches and all (B, N, D)."""
+        found: dict[TokenSet, torch.Tensor] = {}
+        if batch.patches is not None:
+            found["patches"] = self._read(batch.patches)
+        if batch.prefix is not None and self.cls is not None:
+            found["cls"] = self._read(batch.prefix[:, self.cls])
+        mean = batch.mean if self.state == "pre" else batch.mean_normed
+        if mean is not None:
+            found["mean"] = mean
+        if "all" in token_sets:
+            found["all"] = torch.cat([found["cls"].unsqueeze(1), found["patches"]], dim=1)
+        return {token_set: found[token_set] for token_set in set(token_sets)}
+
+    def _read(self, stored: torch.Tensor) -> torch.Tensor:
+        tokens = stored.float()
+        return self.norm(tokens) if self.state == "post" and self.norm is not None else tokens
