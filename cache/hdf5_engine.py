@@ -21,23 +21,23 @@ ALIGNMENT = 4096
 WHOLE_SPLIT = "split.h5"
 
 
-def _create_contiguous(file: h5py.File, array: ArraySpec, records: int) -> None:
-    """Allocate a contiguous dataset now, and leave its bytes unwritten."""
+def _create_dataset(file: h5py.File, array: ArraySpec, records: int, layout: h5py.h5p.PropDCID) -> None:
+    """Create a dataset with `layout`, through h5py's low level: the high one stamps the time of day."""
+    layout.set_obj_track_times(False)  # the same records give the same bytes on any day
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    kind = h5py.h5t.py_create(array.storage_dtype, logical=True)
+    space = h5py.h5s.create_simple(array.shape(records))
+    h5py.h5d.create(file.id, array.name.encode(), kind, space, dcpl=layout, lcpl=links)
+
+
+def _contiguous() -> h5py.h5p.PropDCID:
+    """Allocated at once, bytes left unwritten."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    layout.set_obj_track_times(False)  # the same records give the same bytes on any day
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    h5py.h5d.create(
-        file.id,
-        array.name.encode(),
-        h5py.h5t.py_create(array.storage_dtype, logical=True),
-        h5py.h5s.create_simple(array.shape(records)),
-        dcpl=layout,
-        lcpl=links,
-    )
+    return layout
 
 
 class Hdf5Engine(Engine):
@@ -47,23 +47,25 @@ class Hdf5Engine(Engine):
         return self.folder / "shards" / f"{shard:05d}.h5"
 
     def create(self) -> None:
-        manifest = self.manifest
         path = self.folder / WHOLE_SPLIT
         with h5py.File(atomic.temporary(path), "w", libver="v112") as file:
-            for array in manifest.arrays:
-                whole = h5py.VirtualLayout(array.shape(manifest.records), array.storage_dtype)
-                views = () if array.views is None else (slice(None),)
-                for shard in range(manifest.shards):
-                    records = manifest.shard_records(shard)
-                    first = shard * manifest.shard_size
-                    whole[(*views, slice(first, first + records))] = h5py.VirtualSource(
-                        self._path(shard).relative_to(self.folder),
-                        array.name,
-                        array.shape(records),
-                        array.storage_dtype,
-                    )
-                file.create_virtual_dataset(array.name, whole)
+            for array in self.manifest.arrays:
+                _create_dataset(file, array, self.manifest.records, self._all_shards(array))
         atomic.temporary(path).replace(path)
+
+    def _all_shards(self, array: ArraySpec) -> h5py.h5p.PropDCID:
+        """A virtual layout: shard after shard along the record axis."""
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        record_axis = 0 if array.views is None else 1
+        for shard in range(self.manifest.shards):
+            shape = array.shape(self.manifest.shard_records(shard))
+            start = [0] * len(shape)
+            start[record_axis] = shard * self.manifest.shard_size
+            place = h5py.h5s.create_simple(array.shape(self.manifest.records))
+            place.select_hyperslab(tuple(start), shape)
+            source = self._path(shard).relative_to(self.folder).as_posix()
+            layout.set_virtual(place, source.encode(), array.name.encode(), h5py.h5s.create_simple(shape))
+        return layout
 
     def files(self, shard: int) -> list[Path]:
         return [self._path(shard)]
@@ -74,7 +76,7 @@ class Hdf5Engine(Engine):
         records = self.manifest.shard_records(shard)
         with h5py.File(path, "w", libver="v112", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
             for array in self.manifest.arrays:
-                _create_contiguous(file, array, records)
+                _create_dataset(file, array, records, _contiguous())
         return self._runs(path, records)
 
     def extents(self, shard: int) -> Mapping[Run, Extent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -31,13 +32,14 @@ class SplitWriter:
         self._own_shards = range(process, manifest.shards, processes)
 
     def __enter__(self) -> SplitWriter:
-        with clear_when_full(self.folder):
-            self._lock.__enter__()
+        with clear_when_full(self.folder), ExitStack() as until_ready:
+            until_ready.enter_context(self._lock)
             claim_manifest(self.folder / MANIFEST, self.manifest)
             self._engine.create()
             for shard in self.unfinished():
                 for path in self._engine.files(shard):
                     atomic.temporary(path).unlink(missing_ok=True)
+            until_ready.pop_all()  # no error: the lock stays until __exit__
         return self
 
     def __exit__(

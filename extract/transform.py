@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,13 @@ def image_transform(settings: dict[str, Any]) -> Callable[[Image.Image], np.ndar
     Eight bits cross from the workers to the device, a quarter of float32; PIL's own resize gives no more.
     """
     settings = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
-    transform: Callable[[Image.Image], np.ndarray] = create_transform(
-        **settings, is_training=False, use_prefetcher=True
-    )
-    return transform
+    # with a prefetcher timm leaves normalising to the device; the last step's type depends on its version
+    transform = create_transform(**settings, is_training=False, use_prefetcher=True)
+    return partial(_as_array, transform)
+
+
+def _as_array(transform: Callable[[Image.Image], Any], image: Image.Image) -> np.ndarray:
+    return np.asarray(transform(image))
 
 
 class Normalize(nn.Module):

@@ -9,8 +9,8 @@ the hidden ones, take the squared error there. Labels and test images are never 
 About 2 minutes on 2 CPU cores (122 s measured). Probes on the frozen tokens of the last block
 before the final norm (AdamW, learning rate 1e-3, 100 epochs, batches of 128) reach on the 360
 test images, as a mean over seeds 0–4: 94.9 % from [CLS], 94.0 % from the mean patch token,
-98.5 % from attentive pooling with 16 queries. The gap depends on the probe's
-schedule: at learning rate 1e-2 and 50 epochs they reach 96.9 %, 97.1 % and 98.9 %.
+98.5 % from attentive pooling with 16 queries. The gap depends on the probe's schedule: at
+learning rate 1e-2 and 50 epochs they reach 96.9 %, 97.1 % and 98.9 %.
 
 Shape suffixes: B images, C channels, H and W pixels, N patches, V visible patches, T tokens
 ([CLS] first), D encoder width, E decoder width, P pixel values of one patch.

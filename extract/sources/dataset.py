@@ -11,7 +11,6 @@ from pathlib import Path
 from configs import DatasetConfig, UserError, load_dataset, names, unknown_name
 from extract.sources.digits import DigitsSource
 from extract.sources.folder import FolderSource, folder_splits
-from extract.sources.hub import HubSource, hub_splits
 from extract.sources.source import ImageSource
 
 
@@ -71,6 +70,8 @@ def _splits(
     if kind == "folder":
         folders = folder_splits(Path(place).expanduser())
         return {name: partial(FolderSource, path) for name, path in folders.items()}
+    from extract.sources.hub import HubSource, hub_splits  # half a second that others need not wait
+
     repository, _, configuration = place.partition(":")
     return {
         name: partial(HubSource, repository, configuration or None, name, image_column, label_column)

@@ -67,10 +67,10 @@ class HubSource(ImageSource):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the name, the labels in order and the size of every encoded image."""
+        """SHA-256 over the labels in order and the size of every encoded image."""
         images = self._rows.data.column(self._image)
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(images, "bytes")), -1)
-        digest = hashlib.sha256(self._name.encode() + self._labels.tobytes())
+        digest = hashlib.sha256(self._labels.tobytes())
         digest.update(sizes.to_numpy().astype(np.int64).tobytes())
         return digest.hexdigest()
 

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cache import SplitManifest
+from cache.command import main
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`cache WORDS`: its exit code, standard output and standard error."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cache", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def filled(
+    store: Path, split_manifest: Callable[..., SplitManifest], write_split: Callable[..., Path]
+) -> Path:
+    write_split(store, split_manifest())
+    return store
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_info_prints_tables(filled: Path, run: Run) -> None:
+    code, out, err = run("info", str(filled))
+    assert (code, err) == (0, "")
+    assert "digits/train" in out
+
+
+def test_info_as_json_parses(filled: Path, run: Run) -> None:
+    code, out, err = run("info", str(filled), "--json")
+    assert (code, err) == (0, "")
+    info = json.loads(out)
+    assert info["backbone"]["name"] == "tiny"
+    assert info["splits"]["digits/train"]["images_per_class"] == {"cat": 5, "dog": 5}
+
+
+def test_unknown_verb_is_one_line_and_exit_code_2(run: Run) -> None:
+    code, out, err = run("infos")
+    assert (code, out) == (2, "")
+    assert err == "cache: unknown verb of cache 'infos'; did you mean info?\n"
+
+
+def test_missing_store_is_one_line_and_exit_code_2(filled: Path, run: Run) -> None:
+    code, out, err = run("info", str(filled) + "y")
+    assert (code, out) == (2, "")
+    assert err.startswith("cache: no store at ")
+    assert err.count("\n") == 1
+
+
+def test_without_a_verb_usage_is_shown_and_the_exit_code_is_2(run: Run) -> None:
+    code, out, err = run()
+    assert code == 2
+    assert out.startswith("usage: cache {info}")
+    assert err == "cache: say what to do: info\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["info", "--help"]])
+def test_help_is_no_error(words: list[str], run: Run) -> None:
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    assert "cache info cache/mae_digits" in out

@@ -1,0 +1,151 @@
+"""From words to options, and from errors to exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field, PositiveInt
+
+from configs import FrozenModel, Names, UserError, parse, run_command
+
+
+class Options(FrozenModel):
+    """Paint a fence."""
+
+    colours: Names = Field(default=("red", "blue"), description="which colours")
+    coats: PositiveInt = Field(default=1, description="how many coats")
+    width: float | None = Field(default=None, description="of the brush")
+    fence: Path = Field(default=Path("fence"), description="which fence")
+    finish: Literal["matt", "gloss"] = Field(default="matt", description="what it looks like")
+    wet: bool = Field(default=False, description="paint in the rain")
+
+
+def parsed(words: str) -> Options:
+    return parse(Options, prog="paint", argv=words.split())
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[object, str, str]]:
+    """Parse words as a command does; its exit code, stdout and stderr."""
+
+    def ended(words: str) -> tuple[object, str, str]:
+        code: object
+        try:
+            code = run_command("paint", lambda: print(parsed(words)))
+        except SystemExit as exited:
+            code = exited.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return ended
+
+
+def test_absent_options_have_their_defaults() -> None:
+    assert parsed("") == Options()
+
+
+def test_every_option_is_read() -> None:
+    assert parsed("--coats 3 --width 2.5 --fence a/b --finish gloss --wet") == Options(
+        coats=3, width=2.5, fence=Path("a/b"), finish="gloss", wet=True
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--colours green,pink,grey",
+        "--colours green pink grey",
+        "--colours green,pink grey",
+        "--colours green, pink, grey",
+        "--colours green,,pink,grey, --coats 1",
+    ],
+)
+def test_a_list_may_have_commas_or_words(words: str) -> None:
+    assert parsed(words).colours == ("green", "pink", "grey")
+
+
+def test_a_list_of_one_is_a_list() -> None:
+    assert parsed("--colours green").colours == ("green",)
+
+
+def test_an_option_without_values_is_an_empty_list() -> None:
+    assert parsed("--colours --coats 2") == Options(colours=(), coats=2)
+
+
+def test_options_after_a_list_are_not_taken_for_its_values() -> None:
+    assert parsed("--colours green pink --finish gloss") == Options(colours=("green", "pink"), finish="gloss")
+
+
+def test_a_value_out_of_range_is_a_user_error_that_names_the_option() -> None:
+    with pytest.raises(UserError, match=r"coats: Input should be greater than 0 \(given: 0\)"):
+        parsed("--coats 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--coats many", "--coats"),
+        ("--finish satin", "--finish"),
+        ("--coat 3", "--coat"),
+        ("surplus", "surplus"),
+        ("--coats 0", "coats"),
+    ],
+)
+def test_words_that_cannot_be_read_are_named_and_end_with_exit_code_2(
+    run: Callable[[str], tuple[object, str, str]], words: str, named: str
+) -> None:
+    code, printed, errors = run(words)
+    assert (code, printed) == (2, "")
+    assert named in errors
+
+
+@pytest.mark.xfail(strict=True, reason="tyro prints its own box and exits")
+@pytest.mark.parametrize("words", ["--coats many", "--finish satin", "--coat 3", "surplus"])
+def test_words_that_cannot_be_read_are_one_line(
+    run: Callable[[str], tuple[object, str, str]], words: str
+) -> None:
+    _, _, errors = run(words)
+    assert errors.startswith("paint: ")
+    assert errors.count("\n") == 1
+
+
+def test_help_says_what_the_command_and_its_options_do(
+    run: Callable[[str], tuple[object, str, str]],
+) -> None:
+    code, printed, errors = run("--help")
+    assert (code, errors) == (0, "")
+    assert "Paint a fence." in printed
+    assert "which colours" in printed
+    assert "--colours NAME[,NAME…]" in printed
+
+
+def test_a_command_that_returns_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("paint", lambda: None) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_bad_input_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> None:
+        raise UserError("no fence at hand: build one")
+
+    assert run_command("paint", refuse) == 2
+    assert capsys.readouterr() == ("", "paint: no fence at hand: build one\n")
+
+
+def test_an_interruption_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert run_command("paint", interrupt) == 130
+    assert capsys.readouterr() == ("", "paint: interrupted\n")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command("paint", fail)

@@ -1,0 +1,47 @@
+"""Settings of every test and of the commands that tests start; images of every kind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Test workers use all cores already: more threads in each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ORIENTATION = 0x0112
+ROTATED_270 = 6
+
+
+def _gradient(width: int, height: int) -> np.ndarray:
+    """(height, width) uint8, dark left to bright right: its orientation shows."""
+    return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+
+
+@pytest.fixture(scope="session")
+def mixed_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ImageFolder tree of two classes with mixed sizes and modes. Do not change it."""
+    root = tmp_path_factory.mktemp("mixed")
+    for folder in ("bird", "fish"):
+        (root / folder).mkdir()
+    color = np.stack([_gradient(90, 60), 255 - _gradient(90, 60), _gradient(90, 60) // 2], axis=-1)
+    rgb = Image.fromarray(color)
+    rgb.save(root / "bird" / "plain.jpg")
+    rgb.convert("L").save(root / "bird" / "grey.jpg")
+    rgb.convert("CMYK").save(root / "bird" / "cmyk.jpg")
+    exif = Image.Exif()
+    exif[ORIENTATION] = ROTATED_270
+    rgb.rotate(90, expand=True).save(root / "bird" / "rotated.jpg", exif=exif)
+    rgb.quantize(256).save(root / "fish" / "palette.png")
+    sixteen = _gradient(40, 300).astype(np.uint16) * 257
+    Image.fromarray(sixteen).save(root / "fish" / "sixteen.png")
+    rgb.convert("RGBA").save(root / "fish" / "alpha.png")
+    rgb.convert("1").resize((10, 7)).save(root / "fish" / "bilevel.png")
+    transparent = rgb.convert("P")
+    transparent.save(root / "fish" / "transparent.png", transparency=bytes(range(256)))
+    rgb.convert("LA").save(root / "fish" / "grey_alpha.png")
+    rgb.resize((500, 31)).save(root / "fish" / "wide.webp")
+    return root

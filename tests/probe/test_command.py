@@ -1,0 +1,149 @@
+"""The command `probe`: exit codes and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from configs import UserError
+from probe import FitOptions
+
+RunProbe = Callable[..., tuple[int, str, str]]
+MakeStore = Callable[..., Path]
+
+
+@pytest.fixture
+def stores(make_store: MakeStore, store: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """The path of a store by what is the matter with it."""
+
+    def find(name: str) -> Path:
+        folder = tmp_path / name
+        few = {"train": 24, "validation": 12}
+        if name == "missing":
+            return folder
+        if name == "without_norm":
+            return make_store(folder, splits=few, norm=None)
+        if name == "without_prefix":
+            return make_store(folder, splits=few, prefix=())
+        if name == "only_train":
+            return make_store(folder, splits={"train": 24})
+        if name == "other_classes":
+            make_store(folder, splits={"train": 24})
+            return make_store(folder, splits={"validation": 12}, classes=("ant", "bee"))
+        return store
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("held", "words", "said"),
+    [
+        ("missing", "", ("no store at", "make one with `extract")),
+        ("good", "--dataset plants", ("holds animals", "not 'plants'")),
+        ("good", "--train-split trian", ("no split 'trian'", "it has train, validation")),
+        ("good", "--eval-split test", ("no split 'test'", "it has train, validation")),
+        ("good", "--block 7", ("--block 7", "blocks 0 to 3")),
+        ("good", "--block 1", ("holds block 3, not block 1", "--blocks")),
+        ("good", "--block -2", ("holds block 3, not block 2", "--blocks")),
+        ("other_classes", "", ("different classes (6 and 2)",)),
+        ("only_train", "", ("no evaluation split", "it has train", "--eval-split")),
+        ("without_norm", "--tokens post", ("no final norm", "--tokens pre")),
+        ("without_prefix", "--probe lp", ("no [CLS] token", "lp_mean")),
+        ("without_prefix", "--probe ep4+cls", ("no [CLS] token", "+cls")),
+        ("good", "--probe ep32", ("32 queries", "token width 12", "use 4, 6, 12 queries")),
+        ("good", "--probe ep4x", ("unknown probe 'ep4x'", "did you mean ep64")),
+        ("good", "--probe lp,lp", ("probe:", "each once")),
+        ("good", "--probe ,", ("probe:", "one probe or more")),
+        ("good", "--recipe papre", ("unknown recipe 'papre'", "did you mean paper")),
+        ("good", "--batch-size 1", ("batch norm needs two images", "120")),
+        ("good", "--batch-size 0", ("batch_size", "greater than 0")),
+        ("good", "--lr -1", ("lr", "greater than 0")),
+        ("good", "--device nowhere", ("--device nowhere",)),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(
+    run_probe: RunProbe,
+    stores: Callable[[str], Path],
+    tmp_path: Path,
+    held: str,
+    words: str,
+    said: tuple[str, ...],
+) -> None:
+    usual = {"--cache": stores(held), "--probe": "ep4", "--device": "cpu", "--runs": tmp_path / "runs"}
+    changed = dict([words.split()]) if words else {}
+    code, _, errors = run_probe(*(word for option in (usual | changed).items() for word in option))
+    assert code == 2
+    assert errors.startswith("probe: ")
+    assert errors.count("\n") == 1
+    assert [part for part in said if part not in errors] == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_verb_is_refused(run_probe: RunProbe) -> None:
+    code, _, errors = run_probe("fitt", "--cache", "any")
+    assert (code, errors) == (2, "probe: unknown verb of probe 'fitt'; did you mean fit?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--cache any --tokens middle", "--tokens"),
+        ("--cache any --batch-size many", "--batch-size"),
+        ("--cache any --caches other", "--caches"),
+        ("--cache any surplus", "surplus"),
+        ("--probe lp", "--cache"),
+    ],
+)
+def test_words_that_cannot_be_read_end_with_exit_code_2_and_are_named(
+    run_probe: RunProbe, words: str, named: str
+) -> None:
+    code, _, errors = run_probe(*words.split())
+    assert code == 2
+    assert named in errors
+
+
+@pytest.mark.parametrize("verb", [(), ("fit",)])
+def test_the_verb_may_be_left_out(
+    run_probe: RunProbe, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    given: list[FitOptions] = []
+    monkeypatch.setattr("probe.command.run_fit", given.append)
+    code, _, _ = run_probe(*verb, "--cache", "any", "--probe", "lp,ep16", "--seed", "3", "--block", "-1")
+    assert code == 0
+    assert given == [FitOptions(cache=Path("any"), probe=("lp", "ep16"), seed=3, block=-1)]
+
+
+def test_a_run_that_succeeds_ends_with_exit_code_0(run_probe: RunProbe, store: Path, tmp_path: Path) -> None:
+    words = f"--cache {store} --probe lp --recipe fast --epochs 1 --device cpu --runs {tmp_path / 'runs'}"
+    code, printed, errors = run_probe(*words.split())
+    assert (code, errors) == (0, "")
+    assert "top-1 on animals/validation" in printed
+
+
+def test_an_interruption_ends_with_exit_code_130(
+    run_probe: RunProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(options: FitOptions) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("probe.command.run_fit", interrupted)
+    assert run_probe("--cache", "any") == (130, "", "probe: interrupted\n")
+
+
+def test_help_names_every_option(run_probe: RunProbe) -> None:
+    code, printed, _ = run_probe("--help")
+    assert code == 0
+    options = {f"--{name.replace('_', '-')}" for name in FitOptions.model_fields}
+    assert {option for option in options if option not in printed} == set()
+
+
+def test_the_default_probes_are_the_papers_pair() -> None:
+    assert FitOptions(cache=Path("any")).probe == ("lp", "ep32")
+
+
+@pytest.mark.parametrize("probes", [(), ("lp", "lp")])
+def test_probes_are_named_once_each(probes: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="one probe or more, each once"):
+        FitOptions(cache=Path("any"), probe=probes)
