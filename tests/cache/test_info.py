@@ -27,8 +27,18 @@ def filled(
     return store
 
 
-def test_classes_are_counted_without_what_is_left_out(filled: Path) -> None:
+def test_images_of_each_class_are_counted(filled: Path) -> None:
     assert split_info(Store(filled).split("digits", "train"))["images_per_class"] == {"cat": 6, "dog": 3}
+
+
+def test_records_left_out_count_for_no_class(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, split_values: ValuesOf, write_split: Writing
+) -> None:
+    manifest = split_manifest(format=engine, records=4)
+    values = split_values(manifest)
+    values["labels"][:] = [0, -1, 0, -1]
+    write_split(store, manifest, values)
+    assert split_info(Store(store).split("digits", "train"))["images_per_class"] == {"cat": 2}
 
 
 def test_incomplete_split_tells_what_is_stored(filled: Path) -> None:

@@ -158,7 +158,6 @@ def _open(store: Path, manifest: SplitManifest, result: Connection) -> None:
         result.send(str(error))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: SplitWriter.__enter__ keeps the lock when it raises")
 def test_writer_of_another_manifest_gives_the_lock_back(
     store: Path, split_manifest: SplitOf, forked: Forked
 ) -> None:

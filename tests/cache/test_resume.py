@@ -139,7 +139,6 @@ def test_other_split_is_refused_by_the_name_of_the_field(
         pass
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the lock file keeps the process id when __enter__ raises")
 def test_refused_writer_changes_no_file(
     store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Writing, contents: Contents
 ) -> None:

@@ -52,7 +52,7 @@ def ranking(setting: MakeSetting) -> Callable[..., tuple[float, float]]:
 @pytest.mark.parametrize("name", ["lp", "lp_mean", "ep4", "ep2_d3", "ep4+cls"])
 def test_a_probe_learns_a_separable_toy(train_on_toy: Train, setting: MakeSetting, name: str) -> None:
     _, history = train_on_toy(setting(), name)
-    assert history[-1][0].top1 > 85 > 3 * CHANCE
+    assert history[-1][0].top1 > 4 * CHANCE
     assert history[-1][0].loss < history[0][0].loss
 
 
@@ -61,7 +61,7 @@ def test_every_optimizer_learns_a_separable_toy(
     train_on_toy: Train, setting: MakeSetting, optimizer: str, lr: float
 ) -> None:
     _, history = train_on_toy(setting(optimizer=optimizer, lr=lr), "ep4")
-    assert history[-1][0].top1 > 85
+    assert history[-1][0].top1 > 4 * CHANCE
 
 
 @pytest.mark.parametrize("name", ["lp", "lp_mean", "ep4", "ep4+cls"])
