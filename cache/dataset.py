@@ -28,6 +28,8 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         labels = split.whole("labels")
         self.records = np.flatnonzero(labels >= 0)
         """Position in the split of every item; records whose image could not be read are left out."""
+        if not len(self.records):
+            raise UserError(f"{split.name} holds no readable image: all {len(labels):,} were left out")
         self.labels = labels[self.records]
 
     def __len__(self) -> int:

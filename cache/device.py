@@ -18,7 +18,7 @@ def chosen_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device(launch().device)
     try:
-        torch.empty(1, device=name)
+        torch.ones(1, device=name).item()  # `meta` has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return torch.device(name)

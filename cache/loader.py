@@ -26,24 +26,22 @@ class _Buffers:
         self._all: dict[TokenArray, list[np.ndarray]] = {kind: [] for kind in self._specs}
 
     def take(self, rows: int) -> dict[TokenArray, np.ndarray]:
-        return {kind: self._free(kind)[:rows] for kind in self._specs}
+        """An array of `rows` records for each kind, overwriting only what nobody holds."""
+        return {
+            kind: self._free(kind).view(spec.storage_dtype).reshape(-1, *spec.record_shape)[:rows]
+            for kind, spec in self._specs.items()
+        }
 
     def _free(self, kind: TokenArray) -> np.ndarray:
         for position in range(len(self._all[kind])):
-            # 2: the list and getrefcount's own argument. A live batch holds more, through its tensors.
+            # 2: the list, and getrefcount's own argument. Arrays and tensors made from a buffer, however
+            # indirectly, refer to it itself, as it is the array that owns the memory.
             if sys.getrefcount(self._all[kind][position]) == 2:
                 return self._all[kind][position]
-        self._all[kind].append(self._allocate(kind))
+        size = self._batch_size * self._specs[kind].record_bytes
+        memory = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+        self._all[kind].append(memory.numpy())
         return self._all[kind][-1]
-
-    def _allocate(self, kind: TokenArray) -> np.ndarray:
-        spec = self._specs[kind]
-        shape = (self._batch_size, *spec.record_shape)
-        if not self._pinned:
-            return np.empty(shape, spec.storage_dtype)
-        size = int(np.prod(shape)) * spec.storage_dtype.itemsize
-        page_locked = torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
-        return page_locked.view(spec.storage_dtype).reshape(shape)
 
 
 class TokenLoader:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, PositiveInt
 
 from cache import atomic
 from cache.arrays import ArraySpec, TokenDtype
@@ -74,12 +74,12 @@ class SplitManifest(FrozenModel):
     format_version: int = FORMAT_VERSION
     dataset: DatasetIdentity
     classes: tuple[str, ...]
-    records: int
-    views: int
+    records: PositiveInt
+    views: PositiveInt
     order: str
     """How `sample_id` was drawn, in words; the array itself is stored."""
     format: StoreFormat
-    shard_size: int
+    shard_size: PositiveInt
     arrays: tuple[ArraySpec, ...]
 
     @property

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
@@ -38,14 +42,29 @@ Names = Annotated[tuple[str, ...], _comma_list(str, "NAME")]
 
 
 def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | None = None) -> OptionsT:
-    """Read the command line into `options_class`. Raises `UserError`; exits on --help."""
-    return tyro.cli(
-        options_class,
-        prog=prog,
-        args=argv,
-        description=options_class.__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    """Read the command line into `options_class`. Raises `UserError` in one line; exits on --help."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(
+                options_class,
+                prog=prog,
+                args=argv,
+                description=inspect.cleandoc(options_class.__doc__ or ""),
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as ended:
+        if ended.code:
+            raise UserError(_unboxed(box.getvalue())) from None
+        raise
+
+
+def _unboxed(text: str) -> str:
+    """tyro's framed message, whose parts are ruled off from one another, as one line."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    inside = "\n".join(line.strip("│ ") for line in lines if not line.startswith(("╭", "╰")))
+    parts = [" ".join(part.split()) for part in re.split(r"─{3,}", inside)]
+    return "; ".join(p for p in parts if not p.startswith("Argument helptext"))
 
 
 def run_command(prog: str, command: Callable[[], None]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -15,11 +16,16 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from configs.errors import UserError
 
 TokenState = Literal["pre", "post"]
 """Tokens before (`pre`) or after (`post`) the backbone's final norm."""
+
+
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+"""Whether a model is being validated: a model inside it then leaves errors to it."""
 
 
 class FrozenModel(BaseModel):
@@ -33,13 +39,23 @@ class FrozenModel(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _validate_or_say(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if _inside.get():
+            return handler(data)  # the outermost model reports, and knows the whole path
+        token = _inside.set(True)
         try:
             return handler(data)
         except ValidationError as error:
-            found = (
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
-            )
-            raise UserError("; ".join(found)) from None
+            raise UserError("; ".join(map(_in_words, error.errors()))) from None
+        finally:
+            _inside.reset(token)
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """`field: what is wrong (given: value)`."""
+    place = ".".join(map(str, error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
+    return f"{place}: {message}{given}" if place else f"{message}{given}"
 
 
 class TransformConfig(FrozenModel):

@@ -53,7 +53,7 @@ class ExtractOptions(FrozenModel):
         default="stop",
         description="an image that cannot be read: stop, or record it and leave it out",
     )
-    seed: NonNegativeInt = Field(default=0, description="of the record order")
+    seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the record order")
     shard_size: PositiveInt | None = Field(
         default=None, description="records in a shard; without it, about 256 MiB of patches"
     )

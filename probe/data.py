@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
 
 from cache import BlockGeometry, SplitReader, Store
 from configs import TokenState, UserError
@@ -34,17 +37,15 @@ class ProbeData:
         return len(self.train.manifest.classes)
 
 
-def open_probe_data(options: FitOptions) -> ProbeData:
-    """Open what `options` name. Raises `UserError` for what the store does not hold."""
+def open_probe_data(options: FitOptions, device: torch.device) -> ProbeData:
+    """Open what `options` name, to be read on `device`. Raises `UserError` where the store lacks it."""
     store = Store(options.cache)
     dataset = store.dataset(options.dataset)
     train = store.split(dataset, options.train_split)
     evaluation = store.split(dataset, options.eval_split or _evaluation_split(store, dataset))
-    if train.manifest.classes != evaluation.manifest.classes:
-        raise UserError(
-            f"{train.name} and {evaluation.name} have different classes "
-            f"({len(train.manifest.classes)} and {len(evaluation.manifest.classes)})"
-        )
+    if train.name == evaluation.name:
+        raise UserError(f"{train.name} is both trained and evaluated on: name another --eval-split")
+    _require_same_classes(train, evaluation)
     backbone = store.manifest.backbone
     depth = len(backbone.blocks)
     block = max(stored_blocks(train)) if options.block is None else options.block
@@ -52,8 +53,19 @@ def open_probe_data(options: FitOptions) -> ProbeData:
         raise UserError(f"--block {block}: the backbone has blocks 0 to {depth - 1}")
     state: TokenState = options.tokens or store.manifest.tokens
     cls = backbone.prefix.index("cls") if "cls" in backbone.prefix else None
-    inputs = TokenInputs(state, store.final_norm, cls)
+    norm = store.final_norm.to(device) if store.final_norm else None
+    inputs = TokenInputs(state, norm, cls)
     return ProbeData(store, dataset, train, evaluation, block % depth, inputs)
+
+
+def _require_same_classes(train: SplitReader, evaluation: SplitReader) -> None:
+    pairs = zip_longest(train.manifest.classes, evaluation.manifest.classes, fillvalue="none")
+    for number, (ours, theirs) in enumerate(pairs):
+        if ours != theirs:
+            raise UserError(
+                f"{train.name} and {evaluation.name} have different classes: "
+                f"class {number} is '{ours}' in one, '{theirs}' in the other"
+            )
 
 
 def stored_blocks(split: SplitReader) -> list[int]:

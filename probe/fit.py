@@ -22,7 +22,7 @@ EVALUATION_BATCH = 512
 def run_fit(options: FitOptions) -> list[TrialSummary]:
     """Train, print and store everything of one run; returns its rows."""
     device = chosen_device(options.device)
-    data = open_probe_data(options)
+    data = open_probe_data(options, device)
     train, evaluation = _datasets(options, data)
     recipe = resolved_recipe(options, len(train))
     if notice := cut_notice(options, recipe, len(train)):

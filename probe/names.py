@@ -13,7 +13,7 @@ from probe.poolings import EfficientPooling
 TokenSet: TypeAlias = Literal["cls", "mean", "patches", "all"]
 """What a pooling reads: [CLS] (B, D), mean patch token (B, D), patches (B, N, D), or [CLS] + patches."""
 
-EXAMPLES = ("lp", "lp_mean", "ep8", "ep16", "ep32", "ep64", "ep64_d8", "ep32+cls")
+EXAMPLES = ("lp", "lp_mean", "ep8", "ep16", "ep32", "ep64", "ep32_d8", "ep32+cls")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,17 @@ def probe_spec(name: str) -> ProbeSpec:
     match = re.fullmatch(r"ep(?P<queries>\d+)?(?:_d(?P<divisor>\d+))?(?P<cls>\+cls)?", name)
     if match is None:
         if name in ("lp+cls", "lp_mean+cls"):
-            raise UserError(f"probe '{name}': +cls is for attentive probes; lp reads [CLS] already")
+            raise UserError(
+                f"probe '{name}': +cls adds [CLS] to the tokens of an attentive probe; "
+                "lp is the linear probe on [CLS]"
+            )
         raise unknown_name("probe", name, EXAMPLES)
     queries, divisor = int(match["queries"] or 32), int(match["divisor"] or 1)
     if not queries or not divisor:
         raise UserError(f"probe '{name}': the numbers of queries and of the divisor start at 1")
+    shrunk = f"_d{divisor}" if divisor > 1 else ""
     return ProbeSpec(
-        name,
+        f"ep{queries}{shrunk}{match['cls'] or ''}",
         "all" if match["cls"] else "patches",
         lambda dim: EfficientPooling(dim, queries, divisor),
     )

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from configs import FrozenModel, Names, TokenState
+from probe.names import probe_spec
 
 
 class FitOptions(FrozenModel):
@@ -39,10 +40,10 @@ class FitOptions(FrozenModel):
     epochs: PositiveInt | None = Field(default=None, description="instead of the recipe's")
     batch_size: PositiveInt | None = Field(default=None, description="instead of the recipe's")
     lr: PositiveFloat | None = Field(
-        default=None, description="instead of the recipe's; per 256 images where that one is"
+        default=None, le=1e6, description="instead of the recipe's; per 256 images where that one is"
     )
     weight_decay: NonNegativeFloat | None = Field(default=None, description="instead of the recipe's")
-    seed: NonNegativeInt = Field(default=0, description="of the probes' start and the batches")
+    seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the probes' start and the batches")
     tokens: TokenState | None = Field(
         default=None,
         description="before or after the backbone's final norm; without it, what published probes "
@@ -63,6 +64,14 @@ class FitOptions(FrozenModel):
     @field_validator("probe")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or len(set(names)) < len(names):
+        full_names = tuple(probe_spec(name).name for name in names)  # `ep` is `ep32`
+        if not full_names or len(set(full_names)) < len(full_names):
             raise ValueError("name one probe or more, each once")
-        return names
+        return full_names
+
+    @field_validator("name")
+    @classmethod
+    def _inside_runs(cls, name: str | None) -> str | None:
+        if name is not None and (name in ("", ".", "..") or "/" in name):
+            raise ValueError("give the name of a folder inside --runs, not a path")
+        return name

@@ -6,7 +6,10 @@ from configs import RecipeConfig, UserError, load_recipe
 from probe.options import FitOptions
 
 STEPS_PER_EPOCH = 10
-"""A recipe's batch is cut so that an epoch has at least so many steps: schedules count in steps."""
+"""A recipe's batch is cut so that an epoch has so many steps at least: schedules count in steps."""
+
+SMALLEST_CUT = 8
+"""A batch is not cut below this, whatever the number of steps: batch norm needs some images."""
 
 
 def resolved_recipe(options: FitOptions, images: int) -> RecipeConfig:
@@ -29,8 +32,8 @@ def resolved_recipe(options: FitOptions, images: int) -> RecipeConfig:
 
 def _cut(batch_size: int, images: int) -> int:
     """`batch_size`, or the largest power of two that leaves enough steps."""
-    allowed = images // STEPS_PER_EPOCH
-    return min(batch_size, 2 ** (allowed.bit_length() - 1)) if allowed > 1 else images
+    allowed = max(SMALLEST_CUT, images // STEPS_PER_EPOCH)
+    return min(batch_size, 1 << (allowed.bit_length() - 1))
 
 
 def cut_notice(options: FitOptions, recipe: RecipeConfig, images: int) -> str | None:

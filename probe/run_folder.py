@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -52,6 +53,14 @@ def free_run_name(root: Path, wanted: str) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` for JSON, which has no NaN or infinity: the loss of a diverged trial becomes null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
 class RunFolder:
     """Writes a run's files: metrics as they come, the rest at the end.
 
@@ -63,6 +72,8 @@ class RunFolder:
             folder.mkdir(parents=True)
         except FileExistsError:
             raise UserError(f"{folder} exists: give another --name, or none") from None
+        except OSError as error:
+            raise UserError(f"cannot make {folder} ({error.strerror}): give another --runs") from None
         self.folder = folder
         self._config = dict(config)
         (folder / "config.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
@@ -83,14 +94,14 @@ class RunFolder:
 
     def log(self, result: EpochResult) -> None:
         """Keep one epoch of one trial."""
-        self._metrics.write(json.dumps(asdict(result)) + "\n")
+        self._metrics.write(json.dumps(_plain(asdict(result))) + "\n")
         self._metrics.flush()
         for name in ("loss", "top1", "top5"):
             self._board.add_scalar(f"{name}/{result.probe}", getattr(result, name), result.epoch)
 
     def finish(self, summaries: Sequence[TrialSummary], trials: Sequence[Trial]) -> None:
         """Write the results and the heads."""
-        rows = [asdict(summary) for summary in summaries]
+        rows = [_plain(asdict(summary)) for summary in summaries]
         with (self.folder / "results.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -29,12 +29,16 @@ class EfficientPooling(nn.Module):
 
     def __init__(self, dim: int, num_queries: int = 32, d_out: int = 1) -> None:
         super().__init__()
+        if dim % d_out:
+            fitting = [d for d in range(1, dim + 1) if dim % d == 0]
+            raise UserError(
+                f"output divisor {d_out} does not divide the token width {dim}: use {_near(d_out, fitting)}"
+            )
         if dim % (num_queries * d_out):
             fitting = [m for m in range(1, dim + 1) if dim % (m * d_out) == 0]
-            near = sorted(fitting, key=lambda m: abs(m - num_queries))[:3]
             raise UserError(
                 f"{num_queries} queries × output divisor {d_out} do not divide the token width {dim}: "
-                f"use {', '.join(map(str, sorted(near)))} queries"
+                f"use {_near(num_queries, fitting)} queries"
             )
         self.out_dim = dim // d_out
         self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, dim))
@@ -50,3 +54,8 @@ class EfficientPooling(nn.Module):
     def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         pooled_MBD = (self.attention(tokens_BND) @ tokens_BND).transpose(0, 1)
         return (pooled_MBD @ self.values_MOD.mT).permute(1, 0, 2).flatten(1)
+
+
+def _near(wanted: int, fitting: list[int]) -> str:
+    """The three of `fitting` that are nearest to `wanted`."""
+    return ", ".join(map(str, sorted(sorted(fitting, key=lambda m: abs(m - wanted))[:3])))

@@ -132,6 +132,17 @@ def test_records_left_out_are_no_items(
     np.testing.assert_array_equal(batch.patches, values["block3/patches"][0, batch.index])
 
 
+def test_split_of_records_left_out_is_refused(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, split_values: ValuesOf, write_split: Writing
+) -> None:
+    manifest = split_manifest(format=engine)
+    values = split_values(manifest)
+    values["labels"][:] = -1
+    reader = SplitReader(write_split(store, manifest, values))
+    with pytest.raises(UserError, match="digits/train holds no readable image: all 10 were left out"):
+        TokenDataset(reader, 3, ["patches"])
+
+
 def test_view_is_the_one_asked_for(
     store: Path, engine: StoreFormat, split_manifest: SplitOf, split_values: ValuesOf, write_split: Writing
 ) -> None:

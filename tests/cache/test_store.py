@@ -132,5 +132,6 @@ def test_damaged_manifest_is_named(store: Path, content: str) -> None:
 @pytest.mark.parametrize("content", ['{"format_version": 1', "", "\0\0\0\0"])
 def test_manifest_that_is_no_json_is_named(store: Path, content: str) -> None:
     (store / "manifest.json").write_text(content)
-    with pytest.raises(UserError, match=r"tiny/manifest\.json is damaged"):
+    with pytest.raises(UserError, match=r"tiny/manifest\.json is damaged") as raised:
         Store(store)
+    assert "\n" not in str(raised.value)

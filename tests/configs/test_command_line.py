@@ -102,7 +102,6 @@ def test_words_that_cannot_be_read_are_named_and_end_with_exit_code_2(
     assert named in errors
 
 
-@pytest.mark.xfail(strict=True, reason="tyro prints its own box and exits")
 @pytest.mark.parametrize("words", ["--coats many", "--finish satin", "--coat 3", "surplus"])
 def test_words_that_cannot_be_read_are_one_line(
     run: Callable[[str], tuple[object, str, str]], words: str
