@@ -20,7 +20,7 @@ from cache.manifest import (
     StoreFormat,
     StoreManifest,
 )
-from cache.record_order import record_order
+from cache.permutation import seeded_permutation
 from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
@@ -52,7 +52,7 @@ __all__ = [
     "encode",
     "launch",
     "open_split_writer",
-    "record_order",
     "refuse_unless_finite",
+    "seeded_permutation",
     "token_arrays",
 ]

@@ -31,6 +31,8 @@ class ArraySpec(FrozenModel):
     record_shape: tuple[int, ...]
     views: int | None = None
     record_chunks: bool = False
+    fill_value: int = 0
+    """What stock libraries read where a shard is not stored yet."""
 
     @property
     def storage_dtype(self) -> np.dtype[np.generic]:
@@ -103,7 +105,7 @@ def token_arrays(
 
 
 RECORD_ARRAYS = (
-    ArraySpec(name="labels", dtype="int64", record_shape=()),
-    ArraySpec(name="sample_id", dtype="int64", record_shape=()),
+    ArraySpec(name="labels", dtype="int64", record_shape=(), fill_value=-1),
+    ArraySpec(name="sample_id", dtype="int64", record_shape=(), fill_value=-1),
 )
 """Present in every split: class of each record (−1: left out), and its position in the source."""

@@ -16,13 +16,20 @@ def temporary(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY)
 
 
-def flush_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Make a file's bytes, or the renames inside a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def publish(path: Path) -> None:
+    """Give a finished temporary file its name: flush, rename."""
+    flush(temporary(path))
+    temporary(path).replace(path)
+    flush(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -30,12 +37,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary(path).open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary(path).replace(path)
-    flush_folder(path.parent)
+    temporary(path).write_bytes(content)
+    publish(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -25,6 +25,9 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         self.split = split
         self.view = view
         self.arrays = {kind: split.manifest.array(_held(split, block, kind)) for kind in arrays}
+        for spec in self.arrays.values():
+            if not 0 <= view < spec.runs:
+                raise UserError(f"{split.name} holds {spec.runs} view(s) of {spec.name}, not view {view}")
         labels = split.whole("labels")
         self.records = np.flatnonzero(labels >= 0)
         """Position in the split of every item; records whose image could not be read are left out."""

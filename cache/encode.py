@@ -26,7 +26,7 @@ class Encoded:
 
 
 def encode(tokens: torch.Tensor, dtype: TokenDtype) -> Encoded:
-    """Cast (…, D) tokens to `dtype`. `check_range` then says whether the cast was lossless in range.
+    """Cast (…, D) tokens to `dtype`. `refuse_unless_finite` then tells whether they all fit.
 
     Nothing here waits for the device.
     """

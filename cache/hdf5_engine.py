@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from cache import atomic
 from cache.arrays import ArraySpec
@@ -28,7 +29,9 @@ def _create_dataset(file: h5py.File, array: ArraySpec, records: int, layout: h5p
     links.set_create_intermediate_group(True)
     kind = h5py.h5t.py_create(array.storage_dtype, logical=True)
     space = h5py.h5s.create_simple(array.shape(records))
+    layout.set_fill_value(np.array(array.fill_value, array.storage_dtype))  # where a shard is not stored
     h5py.h5d.create(file.id, array.name.encode(), kind, space, dcpl=layout, lcpl=links)
+    file[array.name].attrs["dtype"] = np.bytes_(array.dtype)  # bfloat16 is not told by uint16
 
 
 def _contiguous() -> h5py.h5p.PropDCID:
@@ -48,10 +51,12 @@ class Hdf5Engine(Engine):
 
     def create(self) -> None:
         path = self.folder / WHOLE_SPLIT
+        if path.exists():
+            return  # it depends on the manifest alone
         with h5py.File(atomic.temporary(path), "w", libver="v112") as file:
             for array in self.manifest.arrays:
                 _create_dataset(file, array, self.manifest.records, self._all_shards(array))
-        atomic.temporary(path).replace(path)
+        atomic.publish(path)
 
     def _all_shards(self, array: ArraySpec) -> h5py.h5p.PropDCID:
         """A virtual layout: shard after shard along the record axis."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ import torch
 
 from cache.batch import TokenArray, TokenBatch
 from cache.dataset import TokenDataset
+from cache.permutation import seeded_permutation
 
 AHEAD = 2
 """Batches read while the current one is used."""
@@ -23,14 +25,16 @@ class _Buffers:
         self._specs = dataset.arrays
         self._batch_size = batch_size
         self._pinned = pinned
+        self._lock = threading.Lock()
         self._all: dict[TokenArray, list[np.ndarray]] = {kind: [] for kind in self._specs}
 
     def take(self, rows: int) -> dict[TokenArray, np.ndarray]:
         """An array of `rows` records for each kind, overwriting only what nobody holds."""
-        return {
-            kind: self._free(kind).view(spec.storage_dtype).reshape(-1, *spec.record_shape)[:rows]
-            for kind, spec in self._specs.items()
-        }
+        with self._lock:  # iterators of one loader share it
+            return {
+                kind: self._free(kind).view(spec.storage_dtype).reshape(-1, *spec.record_shape)[:rows]
+                for kind, spec in self._specs.items()
+            }
 
     def _free(self, kind: TokenArray) -> np.ndarray:
         for position in range(len(self._all[kind])):
@@ -82,8 +86,7 @@ class TokenLoader:
     def _order(self) -> np.ndarray:
         if not self.shuffle:
             return np.arange(len(self.dataset))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._epoch)
-        return torch.randperm(len(self.dataset), generator=generator).numpy()
+        return seeded_permutation(len(self.dataset), self.seed, stream=self._epoch)
 
     def _read(self, items: np.ndarray) -> TokenBatch:
         return self.dataset.gather(items, self._buffers.take(len(items)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -9,14 +10,20 @@ from types import TracebackType
 
 from configs import UserError
 
+FIRST_SHARD_BYTE = 1 << 20
+"""Bytes below are processes' numbers."""
+
 
 class WriterLock:
     """An exclusive lock on a folder, held by this process and by nothing that outlives it.
 
     POSIX record locks belong to the process, so the kernel drops them when it dies, however it dies;
-    `flock` would live on in forked data workers. Processes that write together each lock the byte of
-    their number, so a second run collides with the first one's process 0. The file holds that
-    process's id, for the message only, and is empty when nobody writes.
+    `flock` would live on in forked data workers. They do not tell two writers in one process apart.
+
+    Processes that write together each lock the byte of their number, and `hold` a byte for each shard
+    they begin: a second run collides with the first one's process 0 or, where that has ended, with
+    the shards that others still write. The file holds process 0's id, for the message only, and is
+    empty when nobody writes.
     """
 
     def __init__(self, folder: Path, process: int = 0) -> None:
@@ -27,20 +34,33 @@ class WriterLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+")
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._process)
-        except OSError:
-            self._file.seek(0)
-            owner = self._file.read().strip()
+            self._lock(self._process)
+        except BaseException:
             self._file.close()
-            raise UserError(
-                f"{self.path.parent} is being written by process {owner or 'unknown'}: "
-                "wait for it, or stop it; the same command then goes on where it stopped"
-            ) from None
+            raise
         if self._process == 0:
             self._file.truncate(0)
             self._file.write(str(os.getpid()))
             self._file.flush()
         return self
+
+    def hold(self, shard: int) -> None:
+        """Keep other runs from `shard`. Raises `UserError` where one is at it."""
+        self._lock(FIRST_SHARD_BYTE + shard)
+
+    def _lock(self, byte: int) -> None:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except OSError as error:
+            folder = self.path.parent
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise UserError(f"cannot lock {self.path}: {os.strerror(error.errno or 0)}") from None
+            self._file.seek(0)
+            owner = self._file.read().strip() or "of another run"
+            raise UserError(
+                f"{folder} is being written by process {owner}: wait for it, or stop it; "
+                "the same command then goes on where it stopped"
+            ) from None
 
     def __exit__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,7 +13,7 @@ from cache import atomic
 from cache.arrays import ArraySpec, TokenDtype
 from configs import FrozenModel, TokenState, UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 
 ManifestT = TypeVar("ManifestT", bound=FrozenModel)
@@ -48,7 +49,7 @@ class BackboneIdentity(FrozenModel):
 class StoreManifest(FrozenModel):
     """`manifest.json` of a store."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     backbone: BackboneIdentity
     dtype: TokenDtype
     tokens: TokenState
@@ -71,7 +72,7 @@ class DatasetIdentity(FrozenModel):
 class SplitManifest(FrozenModel):
     """`manifest.json` of a split."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     dataset: DatasetIdentity
     classes: tuple[str, ...]
     records: PositiveInt
@@ -103,10 +104,10 @@ class SplitManifest(FrozenModel):
 def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:
     """Read a manifest of class `schema`. Raises `UserError` when it is not one."""
     try:
-        return schema.model_validate_json(path.read_bytes())
+        return schema.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UserError as error:
+    except (UserError, ValueError) as error:  # the fields, or the JSON itself
         raise UserError(f"{path} is damaged, or not of format {FORMAT_VERSION}: {error}") from None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cache import atomic
 from cache.arrays import ArraySpec
@@ -26,13 +29,22 @@ def clear_when_full(folder: Path) -> Iterator[None]:
     """Turn "no space left" into a `UserError` that says how to go on."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
+    except (OSError, RuntimeError) as error:
+        number = _error_number(error)
+        if number not in _NO_SPACE:
             raise
         raise UserError(
-            f"no space left for {folder} ({error.strerror}): free some and run the same command "
+            f"no space left for {folder} ({os.strerror(number)}): free some and run the same command "
             "again; it keeps every whole shard and goes on from there"
         ) from None
+
+
+def _error_number(error: OSError | RuntimeError) -> int | None:
+    """The error's errno. h5py may raise a RuntimeError that has it in its text alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 @dataclass
@@ -79,15 +91,19 @@ class ShardWriter:
         """Write consecutive records of array `name`, from record `first` of the shard.
 
         `values`: (V, records, *record_shape), or without V where the array has no views, in the array's
-        storage dtype. `minimum` and `maximum` are computed here unless they are given.
+        storage dtype. `minimum` and `maximum` are computed here unless they are given. Raises `ValueError`
+        where they are not finite.
         """
         array = self._manifest.array(name)
         count = values.shape[0 if array.views is None else 1]
         assert values.shape == array.shape(count), (name, values.shape)
         assert values.dtype == array.storage_dtype, (name, values.dtype)
         state = self._arrays[name]
-        state.minimum = min(state.minimum, float(values.min() if minimum is None else minimum))
-        state.maximum = max(state.maximum, float(values.max() if maximum is None else maximum))
+        if minimum is None or maximum is None:
+            minimum, maximum = (float(end) for end in torch.aminmax(array.as_tensor(values)))
+        if not (math.isfinite(minimum) and math.isfinite(maximum)):
+            raise ValueError(f"{name}: a store holds no NaN and no infinity")
+        state.minimum, state.maximum = min(state.minimum, minimum), max(state.maximum, maximum)
         runs = values[np.newaxis] if array.views is None else values
         for run, records in enumerate(runs):
             contiguous = np.ascontiguousarray(records)
@@ -114,12 +130,9 @@ class ShardWriter:
             for run in range(array.runs):
                 self._write_at(array, run, self.records, trailer)
         with clear_when_full(self._engine.folder):
-            for file in self._files.values():
-                os.fsync(file)
             self._close()
             for path in self._engine.files(self.shard):
-                atomic.temporary(path).replace(path)
-                atomic.flush_folder(path.parent)
+                atomic.publish(path)
             write_shard_record(self._engine.folder, self._record())
 
     def _record(self) -> ShardRecord:

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from cache import atomic
 from cache.engines import open_engine
 from cache.lock import WriterLock
 from cache.manifest import MANIFEST, SplitManifest, claim_manifest
@@ -36,9 +35,6 @@ class SplitWriter:
             until_ready.enter_context(self._lock)
             claim_manifest(self.folder / MANIFEST, self.manifest)
             self._engine.create()
-            for shard in self.unfinished():
-                for path in self._engine.files(shard):
-                    atomic.temporary(path).unlink(missing_ok=True)
             until_ready.pop_all()  # no error: the lock stays until __exit__
         return self
 
@@ -55,5 +51,6 @@ class SplitWriter:
         return [shard for shard in self._own_shards if not shard_record_path(self.folder, shard).exists()]
 
     def begin(self, shard: int) -> ShardWriter:
-        """Start `shard` afresh."""
+        """Start `shard` afresh, over whatever a killed run left of it."""
+        self._lock.hold(shard)
         return ShardWriter(self._engine, shard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cache import atomic
 from cache.final_norm import load_final_norm
 from cache.manifest import MANIFEST, SplitManifest, StoreManifest, claim_manifest, read_manifest
 from cache.split_reader import SplitReader
@@ -47,13 +48,18 @@ class Store:
         """Open one split."""
         held = self.splits().get(dataset, [])
         if split not in held:
-            raise UserError(f"{self.folder} has no split '{split}' of {dataset}; it has {', '.join(held)}")
+            raise UserError(
+                f"{self.folder} has no split '{split}' of {dataset}; it has {', '.join(held) or 'none'}"
+            )
         return SplitReader(self.folder / dataset / split)
 
 
 def create_store(folder: Path, manifest: StoreManifest) -> None:
     """Make the store, or make sure that `folder` is one of this very backbone and dtype."""
-    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another --out")
+    others = [path for path in folder.glob("*") if path.suffix != atomic.TEMPORARY]
+    if others and not (folder / MANIFEST).exists():
         raise UserError(f"{folder} exists and is not a store: give another --out")
     claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
 

@@ -25,7 +25,6 @@ MISSING_CHUNK = 2**64 - 1
 METADATA = "zarr.json"
 
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
-_AXES = ("token", "channel")
 
 
 def shard_index(records: int, shard_size: int, record_bytes: int) -> bytes:
@@ -62,15 +61,20 @@ def array_metadata(array: ArraySpec, records: int, shard_size: int) -> dict[str,
         "data_type": array.storage_dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0 if integer else 0.0,
+        "fill_value": array.fill_value if integer else float(array.fill_value),
         "codecs": codecs,
         "attributes": {"dtype": array.dtype},
         "dimension_names": [
             *("view" for _ in views),
             "record",
-            *_AXES[len(_AXES) - len(array.record_shape) :],
+            *_record_axes(len(array.record_shape)),
         ],
     }
+
+
+def _record_axes(rank: int) -> list[str | None]:
+    """Names of a record's axes: the last two are tokens and channels."""
+    return [None] * (rank - 2) + list(("token", "channel")[-rank:] if rank else ())
 
 
 class ZarrEngine(Engine):

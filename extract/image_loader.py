@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -56,9 +58,18 @@ class _Records(Dataset[ImageBatch]):
         return ImageBatch(tuple(records), torch.from_numpy(images), failures)
 
 
-def _ignore_interrupts(_: int) -> None:
+def _leave_ending_to_the_main_process(_: int) -> None:
     # Ctrl-C reaches the whole process group; the main process stops the workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _hush_lost_connections
+
+
+def _hush_lost_connections(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    # the thread that hands batches over reports here that the main process has gone in the middle of one
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _as_is(batch: ImageBatch) -> ImageBatch:
@@ -83,6 +94,6 @@ def load_images(
             num_workers=workers,
             collate_fn=_as_is,  # type: ignore[arg-type]  # batches come whole
             pin_memory=pin_memory,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_leave_ending_to_the_main_process,
         )
     )

@@ -21,7 +21,7 @@ from cache import (
     encode,
     launch,
     open_split_writer,
-    record_order,
+    seeded_permutation,
     token_arrays,
 )
 from configs import UserError
@@ -69,7 +69,7 @@ def plan_split(
     options: ExtractOptions,
 ) -> SplitPlan:
     """Lay out the split's arrays, order and shards."""
-    sample_id = record_order(len(source), options.seed)[: options.limit]
+    sample_id = seeded_permutation(len(source), options.seed)[: options.limit]
     arrays = tuple(spec for block in blocks for spec in _arrays(backbone, block, options.dtype))
     shard_size = options.shard_size or _shard_size(arrays[0].record_bytes)
     manifest = SplitManifest(

@@ -154,7 +154,6 @@ def test_view_is_the_one_asked_for(
         np.testing.assert_array_equal(batch.mean, values["block3/mean"][view, [8, 0]])
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the view is first looked at when a batch is read")
 def test_missing_view_is_refused_before_any_batch(dataset: TokenDataset) -> None:
     with pytest.raises(UserError, match="not view 1"):
         TokenDataset(dataset.split, 3, ["mean"], view=1)

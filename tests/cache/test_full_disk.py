@@ -57,12 +57,9 @@ def large(split_manifest: SplitOf, engine: StoreFormat) -> SplitManifest:
 
 def test_full_disk_is_said_in_one_line(
     store: Path,
-    request: pytest.FixtureRequest,
     large: SplitManifest,
     message_under_limit: Callable[[Path, SplitManifest, int], str],
 ) -> None:
-    if large.format == "hdf5":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="bug: h5py's message has several lines"))
     message = message_under_limit(store, large, 30_000)
     assert message.startswith(f"no space left for {store / 'digits/train'}")
     assert "\n" not in message
@@ -109,7 +106,6 @@ def test_disk_that_is_full_from_the_start_is_said_so(
     assert message_under_limit(store, large, limit).startswith("no space left")
 
 
-@pytest.mark.xfail(strict=True, reason="bug: h5py raises RuntimeError when closing a file finds no space")
 @pytest.mark.parametrize("limit", [3000, 5000])
 def test_disk_that_fills_up_while_hdf5_closes_a_file_is_said_so(
     store: Path,

@@ -24,7 +24,8 @@ Writing = Callable[..., AbstractContextManager[tuple[BaseProcess, int]]]
 
 def _hold(store: Path, manifest: SplitManifest, ready: Connection, child: bool, **place: int) -> None:
     """Write until somebody kills this process; with a forked child that sleeps, if asked."""
-    with open_split_writer(store, manifest, **place):
+    with open_split_writer(store, manifest, **place) as split:
+        split.begin(split.unfinished()[0])
         sleeper = os.fork() if child else 0
         if child and not sleeper:
             time.sleep(60)
@@ -130,18 +131,20 @@ def test_processes_of_one_run_do_not_block_each_other(
         assert split.unfinished() == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: each process locks only its own byte")
-def test_second_run_is_refused_while_any_process_of_the_first_writes(
+def test_second_run_keeps_off_the_shard_that_a_process_of_the_first_still_writes(
     store: Path,
     split_manifest: SplitOf,
     writer: Writing,
 ) -> None:
     with (
-        writer(split_manifest(), process=1, processes=2),
-        pytest.raises(UserError, match="is being written"),
-        open_split_writer(store, split_manifest()),
+        writer(split_manifest(), process=1, processes=2) as (holder, _),
+        open_split_writer(store, split_manifest()) as split,
     ):
-        pass
+        split.begin(0).abort()
+        with pytest.raises(UserError, match="is being written"):
+            split.begin(1)
+        _kill(holder)
+        split.begin(1).abort()
 
 
 def test_lock_file_is_empty_when_nobody_writes(store: Path, split_manifest: SplitOf) -> None:

@@ -108,7 +108,7 @@ def test_metadata_of_a_plain_array(tiny: Path) -> None:
         "data_type": "int64",
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0,
+        "fill_value": -1,
         "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
         "attributes": {"dtype": "int64"},
         "dimension_names": ["record"],

@@ -47,7 +47,7 @@ def stores(make_store: MakeStore, store: Path, tmp_path: Path) -> Callable[[str]
         ("good", "--block 7", ("--block 7", "blocks 0 to 3")),
         ("good", "--block 1", ("holds block 3, not block 1", "--blocks")),
         ("good", "--block -2", ("holds block 3, not block 2", "--blocks")),
-        ("other_classes", "", ("different classes: class 0 is",)),
+        ("other_classes", "", ("different classes: class ",)),
         ("only_train", "", ("no evaluation split", "it has train", "--eval-split")),
         ("without_norm", "--tokens post", ("no final norm", "--tokens pre")),
         ("without_prefix", "--probe lp", ("no [CLS] token", "lp_mean")),

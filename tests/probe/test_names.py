@@ -60,7 +60,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(name: str, nearest: st
 
 @pytest.mark.parametrize("name", ["lp+cls", "lp_mean+cls"])
 def test_cls_for_a_linear_probe_has_a_message_of_its_own(name: str) -> None:
-    with pytest.raises(UserError, match="\\+cls adds .CLS. to the tokens of an attentive probe"):
+    with pytest.raises(UserError, match=r"\+cls adds .CLS. to the tokens of an attentive probe"):
         probe_spec(name)
 
 

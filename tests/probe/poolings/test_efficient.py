@@ -131,5 +131,5 @@ def test_queries_that_do_not_divide_the_width_are_refused_with_numbers_that_do(
 
 
 def test_an_output_divisor_that_does_not_divide_the_width_is_refused_with_some_that_do() -> None:
-    with pytest.raises(UserError, match="output divisor 7 does not divide the token width 96: use 6, 8, "):
+    with pytest.raises(UserError, match="output divisor 7 does not divide the token width 96: use 4, 6, 8"):
         EfficientPooling(96, 32, 7)
