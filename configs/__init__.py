@@ -5,7 +5,7 @@ they may contain, `named` reads them. `errors` holds the one exception that mean
 `command_line` turns typed options into a command.
 """
 
-from configs.command_line import Names, parse, run_command
+from configs.command_line import Names, optional, parse, run_command
 from configs.errors import UserError, unknown_name
 from configs.named import load_backbone, load_dataset, load_recipe, names
 from configs.schema import (
@@ -30,6 +30,7 @@ __all__ = [
     "load_dataset",
     "load_recipe",
     "names",
+    "optional",
     "parse",
     "run_command",
     "unknown_name",

@@ -37,6 +37,11 @@ def _comma_list(
     )
 
 
+def optional(metavar: str) -> object:
+    """Marks an option that may be absent; its description says what happens then."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 Names = Annotated[tuple[str, ...], _comma_list(str, "NAME")]
 """An option that takes several names."""
 
@@ -67,14 +72,17 @@ def _unboxed(text: str) -> str:
     return "; ".join(p for p in parts if not p.startswith("Argument helptext"))
 
 
-def run_command(prog: str, command: Callable[[], None]) -> int:
-    """Run a command and return its exit code: bad input is one line on stderr and 2."""
+def run_command(prog: str, command: Callable[[], None], *, interrupted: str = "interrupted") -> int:
+    """Run a command and return its exit code: bad input is one line on stderr and 2.
+
+    `interrupted` is said after Ctrl-C, with exit code 130.
+    """
     try:
         command()
     except UserError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
+        print(f"{prog}: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0

@@ -98,4 +98,10 @@ def _summary(store: Path, dataset: str, split: str, result: SplitResult, process
 
 def main() -> None:
     """Entry point."""
-    sys.exit(run_command("extract", lambda: extract(parse(ExtractOptions, prog="extract"))))
+    sys.exit(
+        run_command(
+            "extract",
+            lambda: extract(parse(ExtractOptions, prog="extract")),
+            interrupted="interrupted: whole shards are kept, the same command goes on from there",
+        )
+    )

@@ -9,7 +9,7 @@ import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from cache import StoreFormat, TokenDtype
-from configs import FrozenModel
+from configs import FrozenModel, optional
 from extract.backbone import Amp
 
 
@@ -19,11 +19,8 @@ class ExtractOptions(FrozenModel):
     An interrupted run goes on where it stopped when the same command is given again.
 
     Examples:
-
       extract --backbone mae_digits --dataset digits
-
       extract --backbone mae_vitl --dataset imagenet --amp bfloat16 --batch-size 256
-
       extract --backbone timm:vit_small_patch16_224.dino --dataset folder:~/photos --blocks all
     """
 
@@ -32,30 +29,40 @@ class ExtractOptions(FrozenModel):
         description="a name in configs/datasets, folder:PATH (one folder per class, inside train/, "
         "val/, … or not), or hf:OWNER/NAME[:CONFIG] on the Hugging Face Hub"
     )
-    split: str | None = Field(default=None, description="the split to extract; without it, all")
-    weights: str | None = Field(
+    split: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="the split to extract; without it, all"
+    )
+    weights: Annotated[str | None, optional("FILE|none")] = Field(
         default=None, description="a checkpoint file instead of the named weights; none: random"
     )
     blocks: str = Field(default="last", description="last, all, or a list such as 5,11 (-1: the last)")
     dtype: TokenDtype = Field(default="float16", description="how tokens are stored")
     format: StoreFormat = Field(default="zarr", description="Zarr v3, or HDF5")
-    out: Path | None = Field(default=None, description="the store; without it, cache/BACKBONE")
-    limit: PositiveInt | None = Field(
+    out: Annotated[Path | None, optional("PATH")] = Field(
+        default=None, description="the store; without it, cache/BACKBONE"
+    )
+    limit: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="only so many samples, drawn by the record order's seed"
     )
     batch_size: PositiveInt = Field(default=64, description="images in a forward pass")
-    workers: NonNegativeInt | None = Field(
+    workers: Annotated[NonNegativeInt | None, optional("INT")] = Field(
         default=None, description="image-decoding processes; without it, one per core, at most 16"
     )
-    device: str | None = Field(default=None, description="cuda, cpu, …; without it, the fastest there is")
+    device: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
     amp: Amp = Field(default="none", description="mixed precision of the forward pass")
     on_error: Annotated[Literal["stop", "skip"], tyro.conf.arg(name="on-error")] = Field(
         default="stop",
         description="an image that cannot be read: stop, or record it and leave it out",
     )
     seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the record order")
-    shard_size: PositiveInt | None = Field(
+    shard_size: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="records in a shard; without it, about 256 MiB of patches"
     )
-    image_column: str | None = Field(default=None, description="of an hf: data set")
-    label_column: str | None = Field(default=None, description="of an hf: data set")
+    image_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )
+    label_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import (
     Field,
@@ -13,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from configs import FrozenModel, Names, TokenState
+from configs import FrozenModel, Names, TokenState, optional
 from probe.names import probe_spec
 
 
@@ -21,14 +22,14 @@ class FitOptions(FrozenModel):
     """Train linear and attentive probes from a store, all on the same batches.
 
     Examples:
-
       probe --cache cache/mae_digits --probe lp,ep16 --recipe fast
-
       probe --cache cache/mae_vitl --probe ep32
     """
 
     cache: Path = Field(description="the store that `extract` made")
-    dataset: str | None = Field(default=None, description="which, where the store holds several")
+    dataset: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="which, where the store holds several"
+    )
     probe: Names = Field(
         default=("lp", "ep32"),
         description="lp ([CLS]), lp_mean (mean patch token), epM (efficient probing with M queries), "
@@ -37,26 +38,36 @@ class FitOptions(FrozenModel):
     recipe: str = Field(
         default="paper", description="training protocol, a name in configs/recipes: paper, fast"
     )
-    epochs: PositiveInt | None = Field(default=None, description="instead of the recipe's")
-    batch_size: PositiveInt | None = Field(default=None, description="instead of the recipe's")
-    lr: PositiveFloat | None = Field(
+    epochs: Annotated[PositiveInt | None, optional("INT")] = Field(
+        default=None, description="instead of the recipe's"
+    )
+    batch_size: Annotated[PositiveInt | None, optional("INT")] = Field(
+        default=None, description="instead of the recipe's"
+    )
+    lr: Annotated[PositiveFloat | None, optional("NUMBER")] = Field(
         default=None, le=1e6, description="instead of the recipe's; per 256 images where that one is"
     )
-    weight_decay: NonNegativeFloat | None = Field(default=None, description="instead of the recipe's")
+    weight_decay: Annotated[NonNegativeFloat | None, optional("NUMBER")] = Field(
+        default=None, description="instead of the recipe's"
+    )
     seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the probes' start and the batches")
-    tokens: TokenState | None = Field(
+    tokens: Annotated[TokenState | None, optional("pre|post")] = Field(
         default=None,
         description="before or after the backbone's final norm; without it, what published probes "
         "of this backbone read",
     )
-    block: int | None = Field(default=None, description="which block; without it, the last one stored")
+    block: Annotated[int | None, optional("INT")] = Field(
+        default=None, description="which block; without it, the last one stored"
+    )
     train_split: str = Field(default="train", description="the split to train on")
-    eval_split: str | None = Field(
+    eval_split: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="the split to evaluate on; without it, validation, val or test"
     )
-    device: str | None = Field(default=None, description="cuda, cpu, …; without it, the fastest there is")
+    device: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")
-    name: str | None = Field(
+    name: Annotated[str | None, optional("NAME")] = Field(
         default=None,
         description="this run's folder; without it, made from store, probes and recipe",
     )
