@@ -33,7 +33,7 @@ class _Rates(ProgressColumn):
 
 def _rates(images: float, written: int, seconds: float) -> str:
     seconds = max(seconds, 1e-9)
-    return f"{images / seconds:,.0f} images/s  {written / seconds / 1e6:,.0f} MB/s written"
+    return f"{images / seconds:,.0f} images/s  {written / seconds / 1e6:,.1f} MB/s written"
 
 
 class ExtractionProgress:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cache import TokenBatch, TokenDataset, TokenLoader, chosen_device
-from configs import RecipeConfig
+from cache import TokenBatch, TokenDataset, TokenLoader, chosen_device, launch
+from configs import RecipeConfig, UserError
 from probe.data import ProbeData, open_probe_data
 from probe.options import FitOptions
 from probe.probe import build_probe
@@ -21,6 +21,8 @@ EVALUATION_BATCH = 512
 
 def run_fit(options: FitOptions) -> list[TrialSummary]:
     """Train, print and store everything of one run; returns its rows."""
+    if launch().num_processes > 1:
+        raise UserError("probing uses one process: start it without accelerate launch or torchrun")
     device = chosen_device(options.device)
     data = open_probe_data(options, device)
     train, evaluation = _datasets(options, data)
