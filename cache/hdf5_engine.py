@@ -11,36 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from cache import atomic
 from cache.arrays import ArraySpec
 from cache.engine import Engine, Extent, Run
+from cache.hdf5_files import contiguous_layout, create_dataset, create_file
 from configs import UserError
 
-ALIGNMENT = 4096
 WHOLE_SPLIT = "split.h5"
-
-
-def _create_dataset(file: h5py.File, array: ArraySpec, records: int, layout: h5py.h5p.PropDCID) -> None:
-    """Create a dataset with `layout`, through h5py's low level: the high one stamps the time of day."""
-    layout.set_obj_track_times(False)  # the same records give the same bytes on any day
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    kind = h5py.h5t.py_create(array.storage_dtype, logical=True)
-    space = h5py.h5s.create_simple(array.shape(records))
-    layout.set_fill_value(np.array(array.fill_value, array.storage_dtype))  # where a shard is not stored
-    h5py.h5d.create(file.id, array.name.encode(), kind, space, dcpl=layout, lcpl=links)
-    file[array.name].attrs["dtype"] = np.bytes_(array.dtype)  # bfloat16 is not told by uint16
-
-
-def _contiguous() -> h5py.h5p.PropDCID:
-    """Allocated at once, bytes left unwritten."""
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_layout(h5py.h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return layout
 
 
 class Hdf5Engine(Engine):
@@ -53,9 +31,9 @@ class Hdf5Engine(Engine):
         path = self.folder / WHOLE_SPLIT
         if path.exists():
             return  # it depends on the manifest alone
-        with h5py.File(atomic.temporary(path), "w", libver="v112") as file:
+        with create_file(atomic.temporary(path)) as file:
             for array in self.manifest.arrays:
-                _create_dataset(file, array, self.manifest.records, self._all_shards(array))
+                create_dataset(file, array, self.manifest.records, self._all_shards(array))
         atomic.publish(path)
 
     def _all_shards(self, array: ArraySpec) -> h5py.h5p.PropDCID:
@@ -79,9 +57,9 @@ class Hdf5Engine(Engine):
         path = atomic.temporary(self._path(shard))
         path.parent.mkdir(parents=True, exist_ok=True)
         records = self.manifest.shard_records(shard)
-        with h5py.File(path, "w", libver="v112", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+        with create_file(path) as file:
             for array in self.manifest.arrays:
-                _create_dataset(file, array, records, _contiguous())
+                create_dataset(file, array, records, contiguous_layout())
         return self._runs(path, records)
 
     def extents(self, shard: int) -> Mapping[Run, Extent]:
