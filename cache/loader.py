@@ -13,6 +13,7 @@ import torch
 from cache.batch import TokenArray, TokenBatch
 from cache.dataset import TokenDataset
 from cache.permutation import seeded_permutation
+from configs import UserError
 
 AHEAD = 2
 """Batches read while the current one is used."""
@@ -65,6 +66,8 @@ class TokenLoader:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
+        if batch_size < 1:
+            raise UserError(f"a batch holds one record or more, not {batch_size}")
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
         self.shuffle = shuffle

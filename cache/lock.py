@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 from pathlib import Path
-from types import TracebackType
 
 from configs import UserError
 
@@ -62,12 +61,7 @@ class WriterLock:
                 "the same command then goes on where it stopped"
             ) from None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process == 0:
             self._file.truncate(0)
         self._file.close()

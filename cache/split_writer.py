@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from cache.engines import open_engine
 from cache.lock import WriterLock
@@ -38,13 +37,8 @@ class SplitWriter:
             until_ready.pop_all()  # no error: the lock stays until __exit__
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._lock.__exit__(*error)
 
     def unfinished(self) -> list[int]:
         """This process's shards that are not whole yet, in order."""

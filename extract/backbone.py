@@ -104,6 +104,12 @@ class Backbone(nn.Module):
             found = self._intermediates(self.normalize(images), sorted(blocks))
         return dict(zip(sorted(blocks), found, strict=True))
 
+    def place_on(self, device: torch.device) -> None:
+        """Move the model, its normalisation and its final norm to `device`."""
+        self.to(device)
+        if self.final_norm is not None:
+            self.final_norm = self.final_norm.to(device)
+
     def identity(self) -> BackboneIdentity:
         """What a store keeps of this backbone, and compares."""
         return BackboneIdentity(

@@ -63,7 +63,7 @@ def extract(options: ExtractOptions) -> None:
         create_store(store, store_manifest(backbone, options))
         if backbone.final_norm is not None:
             backbone.final_norm.save(store)
-    backbone = backbone.to(device)
+    backbone.place_on(device)
     for split, source in sources.items():
         plan = plan_split(backbone, dataset, split, source, store=store, blocks=blocks, options=options)
         result = extract_split(plan, backbone, source, device)

@@ -221,7 +221,7 @@ def _arrays_of(tokens: BlockTokens, backbone: Backbone, failed: list[int]) -> di
         found["prefix"] = tokens.prefix.float()
     norm = backbone.final_norm
     if norm is not None and patches.shape[-1] == backbone.blocks[-1].dim:
-        found["mean_normed"] = norm.to(patches.device)(patches).mean(dim=1)
+        found["mean_normed"] = norm(patches).mean(dim=1)
     if failed:
         for values in found.values():
             values[failed] = 0

@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -35,12 +36,18 @@ def test_extract_says_what_is_stored_and_where(demo: dict[str, Any]) -> None:
     assert test.startswith("cache/mae_digits/digits/test: 360 images")
 
 
-def test_efficient_probing_finds_what_the_linear_probe_misses(demo: dict[str, Any]) -> None:
-    (folder,) = (demo["folder"] / "runs").iterdir()
-    rows = {row["probe"]: row for row in csv.DictReader((folder / "results.csv").open())}
-    linear, efficient = float(rows["lp"]["top1_last"]), float(rows["ep16"]["top1_last"])
-    assert linear >= 90
-    assert efficient >= linear + 3
+@pytest.mark.slow
+def test_efficient_probing_finds_what_the_linear_probe_misses(demo: dict[str, Any], run: Run) -> None:
+    top1: dict[str, list[float]] = {"lp": [], "ep16": []}
+    for seed in range(5):  # one of 360 images is 0.28 points: a mean is what can be relied on
+        words = ["--cache", "cache/mae_digits", "--probe", "lp,ep16", "--recipe", "fast"]
+        finished = run("probe", *words, "--seed", seed, "--name", f"seed{seed}", cwd=demo["folder"])
+        assert finished.returncode == 0, finished.stderr
+        with (demo["folder"] / "runs" / f"seed{seed}" / "results.csv").open() as file:
+            for row in csv.DictReader(file):
+                top1[row["probe"]].append(float(row["top1_last"]))
+    assert mean(top1["lp"]) >= 90
+    assert mean(top1["ep16"]) >= mean(top1["lp"]) + 3
 
 
 def test_every_epoch_has_a_line_for_each_probe(demo: dict[str, Any]) -> None:
