@@ -41,6 +41,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     publish(path)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole; the same value gives the same bytes."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+def as_json(value: Any) -> bytes:
+    """`value` as JSON for people to read; the same value gives the same bytes."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

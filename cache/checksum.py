@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 import google_crc32c
 import numpy as np
 
@@ -9,6 +12,16 @@ import numpy as np
 def crc32c(content: bytes) -> int:
     """CRC-32C of `content`."""
     return int(google_crc32c.value(content))
+
+
+def frame_checksum(file: int, size: int, runs: Iterable[tuple[int, int]]) -> int:
+    """CRC-32C of an open file's bytes outside `runs`, the (offset, length) of its records."""
+    checksum = position = 0
+    for offset, length in [*sorted(runs), (size, 0)]:
+        gap = os.pread(file, offset - position, position)
+        checksum = google_crc32c.extend(checksum, gap)
+        position = offset + length
+    return int(checksum)
 
 
 def record_checksums(records: np.ndarray) -> list[int]:

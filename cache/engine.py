@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from cache import atomic
 from cache.arrays import ArraySpec
 from cache.manifest import SplitManifest
 
@@ -23,6 +24,18 @@ class Extent:
     offset: int
 
 
+def run_extents(
+    extents: Mapping[Run, Extent], path: Path, manifest: SplitManifest, shard: int
+) -> dict[Run, tuple[int, int]]:
+    """Each run that is in `path`: its byte offset and length."""
+    records = manifest.shard_records(shard)
+    return {
+        run: (extent.offset, records * manifest.array(run[0]).record_bytes)
+        for run, extent in extents.items()
+        if extent.path == path
+    }
+
+
 class Engine(ABC):
     """A file format: which bytes of which file are a record.
 
@@ -34,8 +47,13 @@ class Engine(ABC):
         self.manifest = manifest
 
     @abstractmethod
+    def description(self) -> Mapping[Path, bytes]:
+        """The files that describe the split and belong to no shard; they follow from the manifest."""
+
     def create(self) -> None:
-        """Write the files that describe the split and belong to no shard."""
+        """Write the files of `description`, those that do not stand there yet."""
+        for path, content in self.description().items():
+            atomic.write_bytes(path, content)
 
     @abstractmethod
     def files(self, shard: int) -> list[Path]:

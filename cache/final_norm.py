@@ -9,10 +9,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from cache import atomic
+from cache.checksum import crc32c
+from configs import UserError
 
 FINAL_NORM = "final_norm.safetensors"
 
@@ -28,8 +30,10 @@ class FinalNorm:
 
     @property
     def description(self) -> str:
-        """Kind and eps, for the backbone's identity; the weights are part of its hash."""
-        return f"{self.kind} eps {self.eps:g}"
+        """Kind, eps and checksum of the parameters, for the backbone's identity."""
+        parameters = [t.float().cpu().numpy() for t in (self.weight, self.bias) if t is not None]
+        checksum = crc32c(b"".join(values.tobytes() for values in parameters))
+        return f"{self.kind} eps {self.eps:g} crc32c {checksum:08x}"
 
     def to(self, device: torch.device) -> FinalNorm:
         """The same norm on `device`."""
@@ -54,12 +58,17 @@ class FinalNorm:
         atomic.write_bytes(folder / FINAL_NORM, content)
 
 
-def load_final_norm(folder: Path) -> FinalNorm | None:
-    """The norm of the store in `folder`, or None when its backbone has none."""
+def load_final_norm(folder: Path, expected: str) -> FinalNorm:
+    """The norm of the store in `folder`, whose description must be `expected`. Raises `UserError`."""
     path = folder / FINAL_NORM
-    if not path.exists():
-        return None
-    with safe_open(path, framework="pt") as file:
-        settings = json.loads(file.metadata()["final_norm"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return FinalNorm(settings["kind"], settings["eps"], tensors.get("weight"), tensors.get("bias"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = json.loads(file.metadata()["final_norm"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        norm = FinalNorm(settings["kind"], settings["eps"], tensors.get("weight"), tensors.get("bias"))
+        found = norm.description
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is missing or damaged: {error}") from None
+    if found != expected:
+        raise UserError(f"{path} is damaged: it holds {found}, not {expected}")
+    return norm

@@ -7,6 +7,7 @@ by h5py without writing a value; the records are then written, and later mapped,
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,14 +28,12 @@ class Hdf5Engine(Engine):
     def _path(self, shard: int) -> Path:
         return self.folder / "shards" / f"{shard:05d}.h5"
 
-    def create(self) -> None:
-        path = self.folder / WHOLE_SPLIT
-        if path.exists():
-            return  # it depends on the manifest alone
-        with create_file(atomic.temporary(path)) as file:
-            for array in self.manifest.arrays:
-                create_dataset(file, array, self.manifest.records, self._all_shards(array))
-        atomic.publish(path)
+    def description(self) -> Mapping[Path, bytes]:
+        with tempfile.NamedTemporaryFile(suffix=".h5") as scratch:
+            with create_file(Path(scratch.name)) as file:
+                for array in self.manifest.arrays:
+                    create_dataset(file, array, self.manifest.records, self._all_shards(array))
+            return {self.folder / WHOLE_SPLIT: Path(scratch.name).read_bytes()}
 
     def _all_shards(self, array: ArraySpec) -> h5py.h5p.PropDCID:
         """A virtual layout: shard after shard along the record axis."""

@@ -11,10 +11,12 @@ from pydantic import JsonValue, PositiveInt
 
 from cache import atomic
 from cache.arrays import ArraySpec, TokenDtype
+from cache.checksum import crc32c
 from configs import FrozenModel, TokenState, UserError
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
+CHECKSUM = "crc32c"
 
 ManifestT = TypeVar("ManifestT", bound=FrozenModel)
 
@@ -44,6 +46,7 @@ class BackboneIdentity(FrozenModel):
     prefix: tuple[str, ...]
     blocks: tuple[BlockGeometry, ...]
     final_norm: str | None
+    """Its kind, eps, and the CRC-32C of its parameters."""
 
 
 class StoreManifest(FrozenModel):
@@ -101,10 +104,27 @@ class SplitManifest(FrozenModel):
         raise UserError(f"{self.dataset.name}/{self.dataset.split} holds no array '{name}'; it holds {held}")
 
 
+def write_manifest(path: Path, manifest: FrozenModel) -> None:
+    """Write `manifest` as JSON with its own CRC-32C in the last field; the same one gives the same bytes."""
+    atomic.write_bytes(path, _with_checksum(manifest.model_dump(mode="json")))
+
+
+def _with_checksum(fields: dict[str, Any]) -> bytes:
+    checksum = crc32c(json.dumps(fields, ensure_ascii=False).encode())
+    return (json.dumps({**fields, CHECKSUM: checksum}, ensure_ascii=False) + "\n").encode()
+
+
 def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:
-    """Read a manifest of class `schema`. Raises `UserError` when it is not one."""
+    """Read what `write_manifest` wrote. Raises `UserError` when it is not that, to the last bit."""
     try:
-        return schema.model_validate(json.loads(path.read_bytes()))
+        content = path.read_bytes()
+        fields = json.loads(content)
+        if not isinstance(fields, dict):
+            raise UserError("it holds no fields")
+        fields.pop(CHECKSUM, None)
+        if _with_checksum(fields) != content:
+            raise UserError("its checksum does not fit (it was damaged, or edited)")
+        return schema.model_validate(fields)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (UserError, ValueError) as error:  # the fields, or the JSON itself
@@ -133,7 +153,7 @@ def claim_manifest(path: Path, given: FrozenModel, ignore: tuple[str, ...] = ())
     Fields in `ignore` are recorded but not compared. Raises `UserError` naming the fields that differ.
     """
     if not path.exists():
-        atomic.write_json(path, given.model_dump(mode="json"))
+        write_manifest(path, given)
         return
     stored = read_manifest(path, type(given))
     excluded = set(ignore)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cache import atomic
-from cache.manifest import read_manifest
+from cache.manifest import read_manifest, write_manifest
 from configs import FrozenModel
 
 
@@ -17,6 +16,13 @@ class ArrayRecord(FrozenModel):
     maximum: float
 
 
+class FileRecord(FrozenModel):
+    """One file of a shard: its size, and a checksum of all its bytes that are not records."""
+
+    bytes: int
+    frame_crc32c: int
+
+
 class ShardRecord(FrozenModel):
     """Written last: its presence means that every file of the shard is whole."""
 
@@ -24,6 +30,8 @@ class ShardRecord(FrozenModel):
     first: int
     records: int
     arrays: dict[str, ArrayRecord]
+    files: dict[str, FileRecord]
+    """Path below the split's folder → what the file must be."""
     skipped: dict[int, str]
     """Record → why its image could not be read. Its label is −1, its tokens are zeros."""
 
@@ -35,8 +43,7 @@ def shard_record_path(folder: Path, shard: int) -> Path:
 
 def write_shard_record(folder: Path, record: ShardRecord) -> None:
     """Declare a shard whole."""
-    content = record.model_dump_json().encode() + b"\n"
-    atomic.write_bytes(shard_record_path(folder, record.shard), content)
+    write_manifest(shard_record_path(folder, record.shard), record)
 
 
 def read_shard_record(folder: Path, shard: int) -> ShardRecord:

@@ -16,9 +16,9 @@ import torch
 
 from cache import atomic
 from cache.arrays import ArraySpec
-from cache.checksum import record_checksums
-from cache.engine import Engine
-from cache.shard_record import ArrayRecord, ShardRecord, write_shard_record
+from cache.checksum import frame_checksum, record_checksums
+from cache.engine import Engine, run_extents
+from cache.shard_record import ArrayRecord, FileRecord, ShardRecord, write_shard_record
 from configs import UserError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -77,7 +77,7 @@ class ShardWriter:
         with clear_when_full(engine.folder):
             self._extents = engine.prepare(shard)
             paths = {extent.path for extent in self._extents.values()}
-            self._files = {path: os.open(path, os.O_WRONLY) for path in paths}
+            self._files = {path: os.open(path, os.O_RDWR) for path in paths}
 
     def write(
         self,
@@ -129,11 +129,12 @@ class ShardWriter:
             trailer = memoryview(self._engine.trailer(array, self.shard))
             for run in range(array.runs):
                 self._write_at(array, run, self.records, trailer)
+        record = self._record()
         with clear_when_full(self._engine.folder):
             self._close()
             for path in self._engine.files(self.shard):
                 atomic.publish(path)
-            write_shard_record(self._engine.folder, self._record())
+            write_shard_record(self._engine.folder, record)
 
     def _record(self) -> ShardRecord:
         return ShardRecord(
@@ -148,8 +149,18 @@ class ShardWriter:
                 )
                 for name, state in self._arrays.items()
             },
+            files={
+                path.relative_to(self._engine.folder).as_posix(): self._file_record(path)
+                for path in self._engine.files(self.shard)
+            },
             skipped=dict(sorted(self._skipped.items())),
         )
+
+    def _file_record(self, path: Path) -> FileRecord:
+        file = self._files[atomic.temporary(path)]
+        size = os.fstat(file).st_size
+        runs = run_extents(self._extents, atomic.temporary(path), self._manifest, self.shard)
+        return FileRecord(bytes=size, frame_crc32c=frame_checksum(file, size, runs.values()))
 
     def abort(self) -> None:
         """Leave nothing of the shard."""

@@ -20,7 +20,7 @@ class SplitReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder / MANIFEST, SplitManifest)
-        self._engine = open_engine(folder, self.manifest)
+        self.engine = open_engine(folder, self.manifest)
         self._extents: dict[int, Mapping[Run, Extent]] = {}
         self._maps: dict[tuple[str, int, int], np.ndarray] = {}
 
@@ -63,7 +63,7 @@ class SplitReader:
         if view >= array.runs:
             raise UserError(f"{self.name} holds {array.runs} view(s) of {name}, not view {view}")
         if shard not in self._extents:
-            self._extents[shard] = self._engine.extents(shard)
+            self._extents[shard] = self.engine.extents(shard)
         extent = self._extents[shard][name, view]
         records = self.manifest.shard_records(shard)
         needed = extent.offset + records * array.record_bytes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from cache import atomic
-from cache.final_norm import load_final_norm
+from cache.final_norm import FinalNorm, load_final_norm
 from cache.manifest import MANIFEST, SplitManifest, StoreManifest, claim_manifest, read_manifest
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
@@ -25,7 +26,12 @@ class Store:
             )
         self.folder = folder
         self.manifest = read_manifest(folder / MANIFEST, StoreManifest)
-        self.final_norm = load_final_norm(folder)
+
+    @cached_property
+    def final_norm(self) -> FinalNorm | None:
+        """The backbone's last norm, or None when it has none. Raises `UserError` where it is damaged."""
+        expected = self.manifest.backbone.final_norm
+        return None if expected is None else load_final_norm(self.folder, expected)
 
     def splits(self) -> dict[str, list[str]]:
         """Data set → its splits, complete or not."""

@@ -80,15 +80,16 @@ def _record_axes(rank: int) -> list[str | None]:
 class ZarrEngine(Engine):
     """The default engine."""
 
-    def create(self) -> None:
-        store = self.folder.parent.parent
-        groups = [store, self.folder.parent, self.folder]
-        groups += [(self.folder / spec.name).parent for spec in self.manifest.arrays]
-        for group in dict.fromkeys(groups):
-            atomic.write_json(group / METADATA, {"zarr_format": 3, "node_type": "group", "attributes": {}})
+    def description(self) -> Mapping[Path, bytes]:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+        folders = [self.folder.parent.parent, self.folder.parent, self.folder]
+        folders += [(self.folder / array.name).parent for array in self.manifest.arrays]
+        metadata = dict.fromkeys(folders, group)
         for array in self.manifest.arrays:
-            metadata = array_metadata(array, self.manifest.records, self.manifest.shard_size)
-            atomic.write_json(self.folder / array.name / METADATA, metadata)
+            metadata[self.folder / array.name] = array_metadata(
+                array, self.manifest.records, self.manifest.shard_size
+            )
+        return {folder / METADATA: atomic.as_json(value) for folder, value in metadata.items()}
 
     def _path(self, array: ArraySpec, run: int, shard: int) -> Path:
         key = [str(shard), *("0" for _ in array.record_shape)]

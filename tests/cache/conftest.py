@@ -127,7 +127,7 @@ def _store_manifest(
             precision="float32",
             prefix=("cls",),
             blocks=(BlockGeometry(grid=(1, 3), dim=2),) * (BLOCK + 1),
-            final_norm="layer_norm eps 1e-06",
+            final_norm=None,
         ),
         dtype=dtype,
         tokens="post",

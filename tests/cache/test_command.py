@@ -64,11 +64,25 @@ def test_missing_store_is_one_line_and_exit_code_2(filled: Path, run: Run) -> No
     assert err.count("\n") == 1
 
 
-def test_without_a_verb_usage_is_shown_and_the_exit_code_is_2(run: Run) -> None:
-    code, out, err = run()
-    assert code == 2
-    assert out.startswith("usage: cache {info}")
-    assert err == "cache: say what to do: info\n"
+def test_without_a_verb_the_verbs_are_told_and_the_exit_code_is_2(run: Run) -> None:
+    assert run() == (2, "", "cache: say what to do: info, verify\n")
+
+
+def test_a_sound_store_is_verified_with_exit_code_0(filled: Path, run: Run) -> None:
+    code, out, err = run("verify", str(filled))
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{filled}: no damage; ")
+
+
+def test_damage_is_named_with_exit_code_1(filled: Path, run: Run) -> None:
+    path = next(filled.rglob("labels/c/0"))
+    path.unlink()
+    code, out, _ = run("verify", str(filled))
+    assert code == 1
+    assert out.splitlines()[0] == f"{path}: is missing"
+    code, out, _ = run("verify", str(filled), "--json")
+    assert code == 1
+    assert json.loads(out) == [{"path": str(path), "what": "is missing"}]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["info", "--help"]])

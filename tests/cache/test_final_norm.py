@@ -8,6 +8,7 @@ import torch
 
 from cache import FinalNorm
 from cache.final_norm import load_final_norm
+from configs import UserError
 
 Kind = Literal["layer_norm", "rms_norm"]
 
@@ -44,23 +45,29 @@ def test_norm_without_weights_is_that_of_torch() -> None:
 def test_norm_reads_as_it_was_saved(tmp_path: Path, kind: Kind) -> None:
     norm = _norm(kind)
     norm.save(tmp_path)
-    loaded = load_final_norm(tmp_path)
-    assert loaded is not None
+    loaded = load_final_norm(tmp_path, norm.description)
     assert (loaded.kind, loaded.eps) == (kind, 1e-3)
     assert torch.equal(loaded(_random(2, 3, 8)), norm(_random(2, 3, 8)))
 
 
 @pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
 def test_absent_weights_are_absent_after_saving(tmp_path: Path, kind: Kind) -> None:
-    FinalNorm(kind, 1e-6, None, None).save(tmp_path)
-    loaded = load_final_norm(tmp_path)
-    assert loaded is not None
+    norm = FinalNorm(kind, 1e-6, None, None)
+    norm.save(tmp_path)
+    loaded = load_final_norm(tmp_path, norm.description)
     assert (loaded.weight, loaded.bias) == (None, None)
 
 
-def test_store_without_a_norm_gives_none(tmp_path: Path) -> None:
-    assert load_final_norm(tmp_path) is None
+def test_a_missing_norm_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing or damaged"):
+        load_final_norm(tmp_path, _norm("layer_norm").description)
+
+
+def test_the_norm_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    _norm("layer_norm").save(tmp_path)
+    with pytest.raises(UserError, match="is damaged: it holds layer_norm"):
+        load_final_norm(tmp_path, _norm("rms_norm").description)
 
 
 def test_description_tells_kind_and_eps() -> None:
-    assert FinalNorm("rms_norm", 1e-6, None, None).description == "rms_norm eps 1e-06"
+    assert FinalNorm("rms_norm", 1e-6, None, None).description == "rms_norm eps 1e-06 crc32c 00000000"

@@ -1,0 +1,133 @@
+"""Looking for damage: every byte of a store against what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache.checksum import frame_checksum, record_checksums
+from cache.engine import Run, run_extents
+from cache.final_norm import FINAL_NORM
+from cache.shard_record import ShardRecord, shard_record_path
+from cache.split_reader import SplitReader
+from cache.store import Store
+from configs import UserError
+
+READ_BYTES = 32 * 2**20
+"""Read at once by each thread."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what was written, and how it differs."""
+
+    path: Path
+    what: str
+
+
+def verify_store(store: Store, workers: int, on_bytes: Callable[[int], None]) -> Iterator[Damage]:
+    """Every damage in the store; `on_bytes` is told of bytes as they are checked.
+
+    Checked: each record against its CRC-32C, all other bytes of every shard file, sizes, manifests, the
+    files that describe a format, the final norm. A shard that is not stored yet is not damage.
+    """
+    yield from _verify_norm(store)
+    for dataset, splits in store.splits().items():
+        for name in splits:
+            try:
+                split = store.split(dataset, name)
+            except UserError as error:
+                yield Damage(store.folder / dataset / name, str(error))
+                continue
+            yield from _verify_split(split, workers, on_bytes)
+
+
+def _verify_norm(store: Store) -> Iterator[Damage]:
+    try:
+        _ = store.final_norm
+    except UserError as error:
+        yield Damage(store.folder / FINAL_NORM, str(error))
+
+
+def _verify_split(split: SplitReader, workers: int, on_bytes: Callable[[int], None]) -> Iterator[Damage]:
+    for path, content in split.engine.description().items():
+        if not path.is_file() or path.read_bytes() != content:
+            yield Damage(path, "is missing" if not path.is_file() else "differs from what the manifest says")
+    with ThreadPoolExecutor(workers, "verify") as threads:
+        found = threads.map(lambda shard: _verify_shard(split, shard, on_bytes), split.stored_shards())
+        for damages in found:
+            yield from damages
+
+
+def _verify_shard(split: SplitReader, shard: int, on_bytes: Callable[[int], None]) -> list[Damage]:
+    manifest = split.manifest
+    try:
+        record = split.shard_record(shard)
+    except UserError as error:
+        return [Damage(shard_record_path(split.folder, shard), str(error))]
+    place = (shard, shard * manifest.shard_size, manifest.shard_records(shard))
+    if (record.shard, record.first, record.records) != place:
+        return [Damage(shard_record_path(split.folder, shard), f"is the record of shard {record.shard}")]
+    return [
+        damage for path in split.engine.files(shard) for damage in _verify_file(split, record, path, on_bytes)
+    ]
+
+
+def _verify_file(
+    split: SplitReader, record: ShardRecord, path: Path, on_bytes: Callable[[int], None]
+) -> Iterator[Damage]:
+    expected = record.files[path.relative_to(split.folder).as_posix()]
+    if not path.is_file():
+        yield Damage(path, "is missing")
+        return
+    size = path.stat().st_size
+    if size != expected.bytes:
+        yield Damage(path, f"has {size:,} bytes, not {expected.bytes:,}")
+        return
+    try:
+        extents = split.engine.extents(record.shard)
+    except UserError as error:
+        yield Damage(path, str(error))
+        return
+    runs = run_extents(extents, path, split.manifest, record.shard)
+    file = os.open(path, os.O_RDONLY)
+    try:
+        if frame_checksum(file, size, runs.values()) != expected.frame_crc32c:
+            yield Damage(path, "has damage outside its records")
+        for run, (offset, _) in runs.items():
+            bad = _bad_records(split, record, run, file, offset)
+            if bad:
+                shown = ", ".join(map(str, bad[:8])) + (" …" if len(bad) > 8 else "")
+                yield Damage(path, f"has {len(bad)} damaged record(s) of {run[0]}: {shown}")
+    finally:
+        os.close(file)
+    on_bytes(size)
+
+
+def _bad_records(split: SplitReader, record: ShardRecord, run: Run, file: int, offset: int) -> list[int]:
+    """Positions in the split of the run's records whose checksum does not fit."""
+    name, view = run
+    record_bytes = split.manifest.array(name).record_bytes
+    first = view * record.records
+    expected = record.arrays[name].crc32c[first : first + record.records]
+    at_once = max(1, READ_BYTES // record_bytes)
+    bad = []
+    for start in range(0, record.records, at_once):
+        count = min(at_once, record.records - start)
+        content = os.pread(file, count * record_bytes, offset + start * record_bytes)
+        rows = np.frombuffer(content, dtype=np.uint8).reshape(count, record_bytes)
+        for row, checksum in enumerate(record_checksums(rows)):
+            if checksum != expected[start + row]:
+                bad.append(record.first + start + row)
+    return bad
+
+
+def as_json(damages: list[Damage]) -> str:
+    """Damages as a JSON list."""
+    return json.dumps([{"path": str(damage.path), "what": damage.what} for damage in damages], indent=1)
