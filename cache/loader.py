@@ -1,4 +1,4 @@
-"""The fast path from a store to a probe: gather ahead, in a thread, into memory that is used again."""
+"""The fast path from a store to a probe: gather ahead, in threads, into memory that is used again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cache.permutation import seeded_permutation
 from configs import UserError
 
 AHEAD = 2
-"""Batches read while the current one is used."""
+"""Batches read at once, each by its own thread, while the current one is used."""
 
 
 class _Buffers:
@@ -100,7 +100,7 @@ class TokenLoader:
             order[start : start + self.batch_size]
             for start in range(0, len(self) * self.batch_size, self.batch_size)
         ]
-        with ThreadPoolExecutor(1, "token-loader") as reader:
+        with ThreadPoolExecutor(AHEAD, "token-loader") as reader:
             ahead = [reader.submit(self._read, items) for items in batches[:AHEAD]]
             for number in range(len(batches)):
                 batch = ahead.pop(0).result()
