@@ -105,7 +105,7 @@ def seconds(work: Callable[[], None], rounds: int = ROUNDS) -> float:
 
 def report(name: str, taken: float, unit: float, size: float) -> None:
     """One line: MB/s, and the share of the yardstick's rate."""
-    print(f"  {name:<34} {size / taken / 1e6:>9,.0f} MB/s   {unit / taken:6.2f} × the yardstick")
+    print(f"  {name:<34} {size / taken / 1e6:>9,.0f} MB/s   {unit / taken:7.3f} × the yardstick")
 
 
 def bench_writing(folder: Path, shard: np.ndarray) -> None:
@@ -165,7 +165,8 @@ def bench_reading(folder: Path, shard: np.ndarray) -> None:
         ("zarr-python", lambda: stock_zarr.oindex[0, np.sort(few[0])]),
         ("h5py", lambda: stock_h5[0, np.sort(few[0])]),
     ):
-        report(f"{name} (one batch measured)", seconds(read, rounds=1) / share, unit, size)
+        read()  # warms its own caches
+        report(f"{name} (one batch, repeated)", seconds(read, rounds=3) / share, unit, size)
 
 
 def main() -> None:
