@@ -72,6 +72,7 @@ def test_ten_kills_at_random_moments_leave_no_trace(tmp_path: Path, files: Files
         wanted = _stored(tmp_path / "killed") + moments.randint(0, 1)
         process = _start(words)
         while _stored(tmp_path / "killed") < wanted:
+            assert process.is_alive()
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.1))
         assert process.is_alive()
