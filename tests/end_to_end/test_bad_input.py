@@ -84,6 +84,17 @@ def test_an_unknown_option_is_named(folder: Path, run: Run) -> None:
     assert "--bakbone" in finished.stderr
 
 
+def test_output_that_nobody_reads_any_more_is_no_traceback(folder: Path) -> None:
+    program = Path(sys.executable).with_name("cache")
+    words = [program, "info", "cache/mae_digits", "--json"]
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
 def test_an_unfinished_split_is_not_probed(tmp_path: Path, run: Run) -> None:
     run("extract", "--backbone", "mae_digits", *SMALL, "--shard-size", "30", cwd=tmp_path)
     (tmp_path / "cache/mae_digits/digits/train/shards/00001.json").unlink()
