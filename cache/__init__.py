@@ -1,7 +1,8 @@
 """The store between the two stages: its format, its writer and its loader.
 
 A store holds one frozen backbone's tokens. `Store` opens one, `SplitReader` maps the arrays of a split,
-`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one. The format
+`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one,
+`verify_store` looks for damage. The format
 is ordinary Zarr v3 or HDF5: see docs/design.md. Folders inside this one are stores, not code.
 """
 
@@ -25,12 +26,14 @@ from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
 from cache.store import Store, create_store, open_split_writer
+from cache.verify import Damage, verify_store
 
 __all__ = [
     "RECORD_ARRAYS",
     "ArraySpec",
     "BackboneIdentity",
     "BlockGeometry",
+    "Damage",
     "DatasetIdentity",
     "Encoded",
     "FinalNorm",
@@ -55,4 +58,5 @@ __all__ = [
     "refuse_unless_finite",
     "seeded_permutation",
     "token_arrays",
+    "verify_store",
 ]
