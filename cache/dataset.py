@@ -17,18 +17,30 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
     """Readable records of a split, one block and view of them.
 
     Works with the stock `torch.utils.data.DataLoader`, its workers and samplers; a whole batch is gathered
-    at once, so pass `collate_fn=TokenDataset.collate`. `TokenLoader` is the faster way.
+    at once, so pass `collate_fn=TokenDataset.collate`. `TokenLoader` is the faster way. With `verify`,
+    each record is checked as it is read, and damage raises `UserError`.
     """
 
-    def __init__(self, split: SplitReader, block: int, arrays: Collection[TokenArray], view: int = 0) -> None:
+    def __init__(
+        self,
+        split: SplitReader,
+        block: int,
+        arrays: Collection[TokenArray],
+        view: int = 0,
+        *,
+        verify: bool = False,
+    ) -> None:
         split.require_complete()
         self.split = split
         self.view = view
+        self.verify = verify
         self.arrays = {kind: split.manifest.array(_held(split, block, kind)) for kind in arrays}
         for spec in self.arrays.values():
             if not 0 <= view < spec.runs:
                 raise UserError(f"{split.name} holds {spec.runs} view(s) of {spec.name}, not view {view}")
         labels = split.whole("labels")
+        if verify:
+            split.require_sound("labels", np.arange(len(labels)), labels)
         self.records = np.flatnonzero(labels >= 0)
         """Position in the split of every item; records whose image could not be read are left out."""
         if not len(self.records):
@@ -54,6 +66,8 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         records = self.records[items]
         for kind, spec in self.arrays.items():
             self.split.gather(spec.name, records, buffers[kind], self.view)
+            if self.verify:
+                self.split.require_sound(spec.name, records, buffers[kind], self.view)
         return TokenBatch(
             labels=torch.from_numpy(self.labels[items]),
             index=torch.from_numpy(records),

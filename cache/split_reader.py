@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.checksum import record_checksums
 from cache.engine import Extent, Run
 from cache.engines import open_engine
 from cache.manifest import MANIFEST, SplitManifest, read_manifest
@@ -23,9 +24,10 @@ class SplitReader:
         self.engine = open_engine(folder, self.manifest)
         self._extents: dict[int, Mapping[Run, Extent]] = {}
         self._maps: dict[tuple[str, int, int], np.ndarray] = {}
+        self._records: dict[int, ShardRecord] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_extents": {}, "_maps": {}}
+        return {**self.__dict__, "_extents": {}, "_maps": {}, "_records": {}}
 
     @property
     def name(self) -> str:
@@ -88,6 +90,23 @@ class SplitReader:
         maps = {shard: self.shard(name, shard, view) for shard in np.unique(shards).tolist()}
         for row, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
             out[row] = maps[shard][place]
+
+    def require_sound(self, name: str, records: np.ndarray, read: np.ndarray, view: int = 0) -> None:
+        """Raise `UserError` unless the rows of `read` have the checksums of `records`, as stored."""
+        size = self.manifest.shard_size
+        for record, checksum in zip(records.tolist(), record_checksums(read), strict=True):
+            shard, place = divmod(record, size)
+            if checksum != self._checksums(name, shard, view)[place]:
+                raise UserError(
+                    f"{self.name}: record {record} of {name} is damaged (shard {shard}): "
+                    f"see `cache verify {self.folder.parent.parent}`"
+                )
+
+    def _checksums(self, name: str, shard: int, view: int) -> tuple[int, ...]:
+        if shard not in self._records:
+            self._records[shard] = self.shard_record(shard)
+        record = self._records[shard]
+        return record.arrays[name].crc32c[view * record.records : (view + 1) * record.records]
 
     def whole(self, name: str, view: int = 0) -> np.ndarray:
         """All records of a small array, copied: (n, *record_shape) in the storage dtype."""

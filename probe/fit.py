@@ -66,8 +66,8 @@ def _datasets(options: FitOptions, data: ProbeData) -> tuple[TokenDataset, Token
     probes = [build_probe(name, data.geometry.dim, data.num_classes) for name in options.probe]
     arrays = data.inputs.arrays({probe.token_set for probe in probes})
     return (
-        TokenDataset(data.train, data.block, arrays),
-        TokenDataset(data.evaluation, data.block, arrays),
+        TokenDataset(data.train, data.block, arrays, verify=options.verify),
+        TokenDataset(data.evaluation, data.block, arrays, verify=options.verify),
     )
 
 

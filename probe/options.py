@@ -66,6 +66,7 @@ class FitOptions(FrozenModel):
     device: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="cuda, cpu, …; without it, the fastest there is"
     )
+    verify: bool = Field(default=False, description="check every record's checksum as it is read")
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")
     name: Annotated[str | None, optional("NAME")] = Field(
         default=None,

@@ -163,3 +163,22 @@ def test_arrays_not_asked_for_are_absent(dataset: TokenDataset) -> None:
     batch = TokenDataset(dataset.split, 3, ["mean"])[0]
     assert (batch.patches, batch.prefix, batch.mean_normed) == (None, None, None)
     assert batch.mean.shape == (1, 2)
+
+
+def test_verified_records_read_as_they_were_written(
+    dataset: TokenDataset, values: dict[str, np.ndarray]
+) -> None:
+    verified = TokenDataset(dataset.split, 3, KINDS, verify=True)
+    for item in range(10):
+        assert torch.equal(verified[item].patches, dataset[item].patches)
+
+
+@pytest.mark.parametrize("name", ["labels", "block3/patches", "block3/mean"])
+def test_a_damaged_record_is_refused_as_it_is_read(dataset: TokenDataset, name: str) -> None:
+    split = dataset.split
+    extent = split.engine.extents(1)[name, 0]
+    content = bytearray(extent.path.read_bytes())
+    content[extent.offset + 2 * split.manifest.array(name).record_bytes] ^= 1
+    extent.path.write_bytes(content)
+    with pytest.raises(UserError, match=f"record 6 of {name} is damaged .shard 1."):
+        TokenDataset(SplitReader(split.folder), 3, KINDS, verify=True)[6]
