@@ -1,9 +1,9 @@
 """The store between the two stages: its format, its writer and its loader.
 
 A store holds one frozen backbone's tokens. `Store` opens one, `SplitReader` maps the arrays of a split,
-`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one,
-`verify_store` looks for damage. The format
-is ordinary Zarr v3 or HDF5: see docs/design.md. Folders inside this one are stores, not code.
+`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one, `split_info`
+sums one up and `verify_store` looks for damage. The format is ordinary Zarr v3 or HDF5: see docs/design.md.
+Folders inside this one are stores, not code.
 """
 
 from cache.arrays import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, token_arrays
@@ -12,6 +12,7 @@ from cache.dataset import TokenDataset
 from cache.device import chosen_device, launch
 from cache.encode import Encoded, encode, refuse_unless_finite
 from cache.final_norm import FinalNorm
+from cache.info import split_info
 from cache.loader import TokenLoader
 from cache.manifest import (
     BackboneIdentity,
@@ -57,6 +58,7 @@ __all__ = [
     "open_split_writer",
     "refuse_unless_finite",
     "seeded_permutation",
+    "split_info",
     "token_arrays",
     "verify_store",
 ]

@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from cache.info import print_info, store_info
 from cache.store import Store
-from cache.verify import as_json, verify_store
+from cache.verify import verify_store
 from configs import FrozenModel, UserError, parse, run_command, unknown_name
 
 EXIT_DAMAGED = 1
@@ -62,7 +62,7 @@ def show_verification(options: VerifyOptions) -> None:
     sizes: list[int] = []
     damages = list(verify_store(Store(options.path), options.workers, sizes.append))
     if options.json_:
-        print(as_json(damages))
+        print(json.dumps([{"path": str(d.path), "what": d.what} for d in damages], indent=1))
     else:
         for damage in damages:
             print(f"{damage.path}: {damage.what}")

@@ -62,7 +62,7 @@ class SplitReader:
 
     def _map(self, name: str, shard: int, view: int) -> np.ndarray:
         array = self.manifest.array(name)
-        if view >= array.runs:
+        if not 0 <= view < array.runs:
             raise UserError(f"{self.name} holds {array.runs} view(s) of {name}, not view {view}")
         if shard not in self._extents:
             self._extents[shard] = self.engine.extents(shard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from cache.checksum import frame_checksum, record_checksums
 from cache.engine import Run, run_extents
 from cache.final_norm import FINAL_NORM
+from cache.manifest import MANIFEST
 from cache.shard_record import ShardRecord, shard_record_path
 from cache.split_reader import SplitReader
 from cache.store import Store
@@ -56,6 +56,10 @@ def _verify_norm(store: Store) -> Iterator[Damage]:
 
 
 def _verify_split(split: SplitReader, workers: int, on_bytes: Callable[[int], None]) -> Iterator[Damage]:
+    named = split.manifest.dataset
+    if (named.name, named.split) != (split.folder.parent.name, split.folder.name):
+        yield Damage(split.folder / MANIFEST, f"is the manifest of {split.name}")
+        return
     for path, content in split.engine.description().items():
         if not path.is_file() or path.read_bytes() != content:
             yield Damage(path, "is missing" if not path.is_file() else "differs from what the manifest says")
@@ -71,9 +75,14 @@ def _verify_shard(split: SplitReader, shard: int, on_bytes: Callable[[int], None
         record = split.shard_record(shard)
     except UserError as error:
         return [Damage(shard_record_path(split.folder, shard), str(error))]
-    place = (shard, shard * manifest.shard_size, manifest.shard_records(shard))
-    if (record.shard, record.first, record.records) != place:
-        return [Damage(shard_record_path(split.folder, shard), f"is the record of shard {record.shard}")]
+    expected = (
+        (shard, shard * manifest.shard_size, manifest.shard_records(shard)),
+        {path.relative_to(split.folder).as_posix() for path in split.engine.files(shard)},
+        {array.name for array in manifest.arrays},
+    )
+    found = ((record.shard, record.first, record.records), set(record.files), set(record.arrays))
+    if found != expected:
+        return [Damage(shard_record_path(split.folder, shard), "is the record of another shard")]
     return [
         damage for path in split.engine.files(shard) for damage in _verify_file(split, record, path, on_bytes)
     ]
@@ -126,8 +135,3 @@ def _bad_records(split: SplitReader, record: ShardRecord, run: Run, file: int, o
             if checksum != expected[start + row]:
                 bad.append(record.first + start + row)
     return bad
-
-
-def as_json(damages: list[Damage]) -> str:
-    """Damages as a JSON list."""
-    return json.dumps([{"path": str(damage.path), "what": damage.what} for damage in damages], indent=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import timm
 import torch
 
-from cache import Store, StoreManifest, chosen_device, create_store, launch
+from cache import Store, StoreManifest, chosen_device, create_store, launch, split_info
 from configs import UserError, parse, run_command
 from extract.backbone import Backbone
 from extract.open_backbone import open_backbone
@@ -79,8 +79,8 @@ def _summary(store: Path, dataset: str, split: str, result: SplitResult, process
     """One line: what is stored, where, and what this run did."""
     reader = Store(store).split(dataset, split)
     manifest = reader.manifest
-    size = sum(path.stat().st_size for path in reader.folder.rglob("*") if path.is_file())
-    skipped = sum(len(reader.shard_record(shard).skipped) for shard in range(manifest.shards))
+    info = split_info(reader)
+    skipped = info["left_out"]
     tokens = [
         f"{spec.name} {'×'.join(map(str, spec.record_shape))} {spec.dtype}"
         for spec in manifest.arrays
@@ -92,7 +92,7 @@ def _summary(store: Path, dataset: str, split: str, result: SplitResult, process
     rate += f" in each of {processes} processes" if result.records and processes > 1 else ""
     return (
         f"{reader.folder}: {manifest.records - skipped:,} images{left_out}, {shown}, "
-        f"{size / 1e6:,.1f} MB of {manifest.format}, {rate}"
+        f"{info['bytes'] / 1e6:,.1f} MB of {manifest.format}, {rate}"
     )
 
 

@@ -69,7 +69,6 @@ class Trial:
             self.probe = build_probe(name, dim, num_classes).to(device)
         self._optimizer = _optimizer(self.probe, setting)
         self._step = 0
-        self._device = device
         self._clock = _Clock(device)
 
     @property

@@ -137,3 +137,23 @@ def test_shard_records_that_changed_places_are_both_found(store: Path) -> None:
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
     assert {damage.path for damage in damages(store)} == {first, second}
+
+
+def test_manifests_of_two_splits_that_changed_places_are_found(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Callable[..., Path]
+) -> None:
+    write_split(store, split_manifest(format=engine, views=2, split="test"))
+    first, second = (store / "digits" / split / MANIFEST for split in ("train", "test"))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    assert {damage.path for damage in damages(store)} == {first, second}
+
+
+def test_a_record_of_a_split_with_other_arrays_is_found(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Callable[..., Path]
+) -> None:
+    write_split(store, split_manifest(format=engine, views=2, split="test", normed_mean=False))
+    ours, theirs = (store / "digits" / split / "shards/00001.json" for split in ("train", "test"))
+    ours.write_bytes(theirs.read_bytes())
+    assert ours in {damage.path for damage in damages(store)}
