@@ -41,7 +41,7 @@ class _Buffers:
         for position in range(len(self._all[kind])):
             # 2: the list, and getrefcount's own argument. Arrays and tensors made from a buffer, however
             # indirectly, refer to it itself, as it is the array that owns the memory.
-            if sys.getrefcount(self._all[kind][position]) == 2:
+            if sys.getrefcount(self._all[kind][position]) <= 2:
                 return self._all[kind][position]
         size = self._batch_size * self._specs[kind].record_bytes
         memory = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
