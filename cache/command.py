@@ -6,10 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from inspect import cleandoc
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from pydantic import Field, PositiveInt
@@ -17,9 +16,10 @@ from pydantic import Field, PositiveInt
 from cache.info import print_info, store_info
 from cache.store import Store
 from cache.verify import verify_store
-from configs import FrozenModel, UserError, parse, run_command, unknown_name
+from configs import FrozenModel, Verb, run_command, run_verb
 
 EXIT_DAMAGED = 1
+VERB_ENTRY_POINTS = "frozen_tokens.cache_verbs"
 
 
 class InfoOptions(FrozenModel):
@@ -73,24 +73,24 @@ def show_verification(options: VerifyOptions) -> None:
         raise SystemExit(EXIT_DAMAGED)
 
 
+def verbs() -> dict[str, Verb]:
+    """Every verb by name: this package's own, then those that other packages add as entry points.
+
+    `repair` and `plan` need a backbone, which this package knows nothing of.
+    """
+    added = {point.name: point.load() for point in entry_points(group=VERB_ENTRY_POINTS)}
+    return OWN_VERBS | added
+
+
 def cache(words: list[str]) -> None:
-    """Run a verb."""
-    if words and words[0] in ("-h", "--help"):
-        print(f"usage: cache {{{','.join(VERBS)}}} PATH …\n")
-        for verb, (options, _) in VERBS.items():
-            print(f"cache {verb}: {cleandoc(options.__doc__ or '')}\n")
-        return
-    if not words:
-        raise UserError(f"say what to do: {', '.join(VERBS)}")
-    if words[0] not in VERBS:
-        raise unknown_name("verb of cache", words[0], VERBS)
-    options_class, run = VERBS[words[0]]
-    run(parse(options_class, prog=f"cache {words[0]}", argv=words[1:]))
+    """Run a verb; other packages, slow to import, are asked only when it is not one of ours."""
+    own = bool(words) and words[0] in OWN_VERBS
+    run_verb("cache", OWN_VERBS if own else verbs(), words)
 
 
-VERBS: dict[str, tuple[type[FrozenModel], Callable[[Any], None]]] = {
-    "info": (InfoOptions, show_info),
-    "verify": (VerifyOptions, show_verification),
+OWN_VERBS = {
+    "info": Verb(InfoOptions, show_info),
+    "verify": Verb(VerifyOptions, show_verification),
 }
 
 

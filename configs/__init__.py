@@ -5,7 +5,7 @@ they may contain, `named` reads them. `errors` holds the one exception that mean
 `command_line` turns typed options into a command.
 """
 
-from configs.command_line import Names, optional, parse, run_command
+from configs.command_line import Names, Verb, optional, parse, run_command, run_verb
 from configs.errors import UserError, unknown_name
 from configs.named import load_backbone, load_dataset, load_recipe, names
 from configs.schema import (
@@ -26,6 +26,7 @@ __all__ = [
     "TokenState",
     "TransformConfig",
     "UserError",
+    "Verb",
     "load_backbone",
     "load_dataset",
     "load_recipe",
@@ -33,5 +34,6 @@ __all__ = [
     "optional",
     "parse",
     "run_command",
+    "run_verb",
     "unknown_name",
 ]

@@ -8,12 +8,13 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from configs.errors import UserError
+from configs.errors import UserError, unknown_name
 from configs.schema import FrozenModel
 
 OptionsT = TypeVar("OptionsT", bound=FrozenModel)
@@ -64,6 +65,30 @@ def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | Non
         if ended.code:
             raise UserError(_unboxed(box.getvalue())) from None
         raise
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing that a command can do: its options, whose docstring is its help, and what runs."""
+
+    options: type[FrozenModel]
+    run: Callable[[Any], None]
+
+
+def run_verb(prog: str, verbs: Mapping[str, Verb], words: Sequence[str]) -> None:
+    """Run the verb that `words` begin with, or print the help of all."""
+    if not words:
+        raise UserError(f"say what to do: {', '.join(verbs)}")
+    name, *rest = words
+    if name in ("-h", "--help"):
+        print(f"usage: {prog} {{{','.join(verbs)}}} …\n")
+        for known, verb in verbs.items():
+            print(f"{prog} {known}: {inspect.cleandoc(verb.options.__doc__ or '')}\n")
+        return
+    if name not in verbs:
+        raise unknown_name(f"verb of {prog}", name, verbs)
+    verb = verbs[name]
+    verb.run(parse(verb.options, prog=f"{prog} {name}", argv=rest))
 
 
 def _unboxed(text: str) -> str:
