@@ -6,11 +6,11 @@ sums one up and `verify_store` looks for damage. The format is ordinary Zarr v3 
 Folders inside this one are stores, not code.
 """
 
-from cache.arrays import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, token_arrays
+from cache.arrays import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, scale_name, token_arrays
 from cache.batch import TokenArray, TokenBatch
 from cache.dataset import TokenDataset
 from cache.device import chosen_device, launch
-from cache.encode import Encoded, encode, refuse_unless_finite
+from cache.encode import Encoded, decode, encode, refuse_unless_finite
 from cache.final_norm import FinalNorm
 from cache.info import split_info
 from cache.loader import TokenLoader
@@ -53,10 +53,12 @@ __all__ = [
     "array_name",
     "chosen_device",
     "create_store",
+    "decode",
     "encode",
     "launch",
     "open_split_writer",
     "refuse_unless_finite",
+    "scale_name",
     "seeded_permutation",
     "split_info",
     "token_arrays",

@@ -8,14 +8,22 @@ from typing import Literal
 import numpy as np
 import torch
 
+from cache.int8 import num_groups
 from configs import FrozenModel
 
-TokenDtype = Literal["float16", "bfloat16", "float32"]
-"""How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16."""
+TokenDtype = Literal["float16", "bfloat16", "float32", "int8"]
+"""How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16. An int8 array
+has its scales beside it, in a float16 array of the same name and `_scale`."""
 
-StoredDtype = Literal["float16", "bfloat16", "float32", "int64"]
+StoredDtype = Literal["float16", "bfloat16", "float32", "int8", "int64"]
 
-_STORAGE: dict[str, str] = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int64": "<i8"}
+_STORAGE: dict[str, str] = {
+    "float16": "<f2",
+    "bfloat16": "<u2",
+    "float32": "<f4",
+    "int8": "|i1",
+    "int64": "<i8",
+}
 
 
 class ArraySpec(FrozenModel):
@@ -65,6 +73,11 @@ def array_name(block: int, kind: str) -> str:
     return f"block{block}/{kind}"
 
 
+def scale_name(name: str) -> str:
+    """The name of the array that holds the scales of the int8 array `name`."""
+    return f"{name}_scale"
+
+
 def token_arrays(
     block: int,
     *,
@@ -75,28 +88,26 @@ def token_arrays(
     views: int,
     normed_mean: bool,
 ) -> tuple[ArraySpec, ...]:
-    """The arrays of one block: patches, prefix, and the means in float32.
+    """The arrays of one block: patches, prefix, their scales in int8, and the means in float32.
 
     A mean costs 1/N of the patches in any dtype; float32 keeps linear probes exact.
     """
-    specs = [
-        ArraySpec(
-            name=array_name(block, "patches"),
-            dtype=dtype,
-            record_shape=(num_tokens, dim),
-            views=views,
-            record_chunks=True,
-        )
-    ]
-    if num_prefix:
-        specs.append(
-            ArraySpec(
-                name=array_name(block, "prefix"),
-                dtype=dtype,
-                record_shape=(num_prefix, dim),
-                views=views,
+    specs = []
+    for kind, count in (("patches", num_tokens), ("prefix", num_prefix)):
+        name = array_name(block, kind)
+        if count:
+            specs.append(
+                ArraySpec(
+                    name=name,
+                    dtype=dtype,
+                    record_shape=(count, dim),
+                    views=views,
+                    record_chunks=kind == "patches",
+                )
             )
-        )
+        if count and dtype == "int8":
+            shape = (count, num_groups(dim))
+            specs.append(ArraySpec(name=scale_name(name), dtype="float16", record_shape=shape, views=views))
     for kind in ("mean", "mean_normed") if normed_mean else ("mean",):
         specs.append(
             ArraySpec(name=array_name(block, kind), dtype="float32", record_shape=(dim,), views=views)

@@ -8,7 +8,10 @@ from typing import Literal, TypeAlias
 
 import torch
 
-TokenArray: TypeAlias = Literal["patches", "prefix", "mean", "mean_normed"]
+from cache.arrays import scale_name
+from cache.encode import decode
+
+TokenArray: TypeAlias = Literal["patches", "patches_scale", "prefix", "prefix_scale", "mean", "mean_normed"]
 """The token arrays of a block."""
 
 
@@ -16,8 +19,9 @@ TokenArray: TypeAlias = Literal["patches", "prefix", "mean", "mean_normed"]
 class TokenBatch:
     """B records of a split, holding only the arrays that were asked for; the others are None.
 
-    patches (B, N, D) and prefix (B, P, D) are in the stored dtype, before the final norm;
-    mean and mean_normed (B, D) float32; labels and index (B,) int64, index being the record's position.
+    patches (B, N, D) and prefix (B, P, D) are in the stored dtype, before the final norm, with their scales
+    (B, N, G) and (B, P, G) where that is int8; mean and mean_normed (B, D) float32; labels and index (B,)
+    int64, index being the record's position.
     """
 
     labels: torch.Tensor
@@ -26,9 +30,16 @@ class TokenBatch:
     prefix: torch.Tensor | None = None
     mean: torch.Tensor | None = None
     mean_normed: torch.Tensor | None = None
+    patches_scale: torch.Tensor | None = None
+    prefix_scale: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def decoded(self, kind: Literal["patches", "prefix"]) -> torch.Tensor | None:
+        """Patches or prefix in float32, or None where the batch has none. Computed where the batch is."""
+        stored = getattr(self, kind)
+        return None if stored is None else decode(stored, getattr(self, scale_name(kind)))
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> TokenBatch:
         """The same batch on `device`."""

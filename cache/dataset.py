@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 
-from cache.arrays import array_name
+from cache.arrays import ArraySpec, array_name, scale_name
 from cache.batch import TokenArray, TokenBatch
 from cache.split_reader import SplitReader
 from configs import UserError
@@ -34,7 +35,8 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         self.split = split
         self.view = view
         self.verify = verify
-        self.arrays = {kind: split.manifest.array(_held(split, block, kind)) for kind in arrays}
+        self.arrays = _specs(split, block, arrays)
+        """What is read: the arrays asked for, and the scales of those in int8."""
         for spec in self.arrays.values():
             split.shard(spec.name, 0, view)  # a view that is not there is refused now, not in a batch
         labels = split.whole("labels")
@@ -79,19 +81,32 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         return batch
 
 
+def _specs(split: SplitReader, block: int, arrays: Collection[TokenArray]) -> dict[TokenArray, ArraySpec]:
+    specs: dict[TokenArray, ArraySpec] = {}
+    for kind in arrays:
+        specs[kind] = split.manifest.array(_held(split, block, kind))
+        if specs[kind].dtype == "int8":
+            scales = cast(TokenArray, scale_name(kind))
+            specs[scales] = split.manifest.array(scale_name(specs[kind].name))
+    return specs
+
+
 def _held(split: SplitReader, block: int, kind: TokenArray) -> str:
     name = array_name(block, kind)
-    held = {spec.name for spec in split.manifest.arrays}
-    if name in held:
+    if name in {spec.name for spec in split.manifest.arrays}:
         return name
-    blocks = sorted(int(n.split("/")[0][len("block") :]) for n in held if n.endswith("/mean"))
+    blocks = split.manifest.blocks
     if block not in blocks:
         raise UserError(
             f"{split.name} in {split.folder.parent.parent} holds block {', '.join(map(str, blocks))}, "
             f"not block {block}: extract it with --blocks, into another --out"
         )
     reasons: dict[str, str] = {
-        "prefix": "its backbone has no [CLS] or other prefix tokens: probe the patches or their mean",
-        "mean_normed": "its backbone has no final norm: use --tokens pre",
+        "patches": "the store was derived without them",
+        "prefix": "its backbone has no [CLS] or other prefix tokens (or the store was derived without "
+        "them): probe the patches or their mean",
+        "mean": "the store was derived without it",
+        "mean_normed": "its backbone has no final norm (or the store was derived without it): "
+        "use --tokens pre",
     }
     raise UserError(f"{split.name} holds no {kind} of block {block}; {reasons[kind]}")

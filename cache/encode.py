@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cache.arrays import TokenDtype
+from cache.int8 import LARGEST_VALUE, dequantize, quantize
 from configs import UserError
 
 _TORCH: dict[str, torch.dtype] = {
@@ -18,22 +19,41 @@ _TORCH: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens in a storage dtype, with the range that the shard's record states (0-d float32)."""
+    """Tokens as they are stored, on the device that encoded them.
+
+    tokens: (…, D) in the storage dtype; scales: (…, G) float16 beside int8 codes, else None;
+    minimum and maximum: 0-d float32, the range that the shard's record states.
+    """
 
     tokens: torch.Tensor
     minimum: torch.Tensor
     maximum: torch.Tensor
+    scales: torch.Tensor | None = None
+
+    def finite(self) -> bool:
+        """Whether neither NaN nor infinity is stored."""
+        ends = [self.minimum, self.maximum]
+        if self.scales is not None:
+            ends.append(self.scales.max())
+        return bool(torch.isfinite(torch.stack([end.float() for end in ends])).all())
 
 
 def encode(tokens: torch.Tensor, dtype: TokenDtype) -> Encoded:
-    """Cast (…, D) tokens to `dtype`. `refuse_unless_finite` then tells whether they all fit.
+    """Encode (…, D) tokens in `dtype`. `refuse_unless_finite` then tells whether they all fit.
 
     Nothing here waits for the device.
     """
+    if dtype == "int8":
+        codes, scales = quantize(tokens)
+        return Encoded(codes, *_range(tokens), scales)
     cast = tokens.to(_TORCH[dtype])
-    if dtype == "bfloat16":
-        return Encoded(cast.view(torch.uint16), *_range(cast))
-    return Encoded(cast, *_range(cast))
+    stored = cast.view(torch.uint16) if dtype == "bfloat16" else cast
+    return Encoded(stored, *_range(cast))
+
+
+def decode(stored: torch.Tensor, scales: torch.Tensor | None) -> torch.Tensor:
+    """Stored tokens (…, D), bfloat16 as itself, with their scales where they have some → float32."""
+    return stored.float() if scales is None else dequantize(stored, scales)
 
 
 def _range(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +66,7 @@ def refuse_unless_finite(encoded: Encoded, tokens: torch.Tensor, name: str, dtyp
 
     `tokens`: (…, D), what `encoded` was made from.
     """
-    if bool(torch.isfinite(encoded.minimum) & torch.isfinite(encoded.maximum)):
+    if encoded.finite():
         return
     channels = tokens.float().reshape(-1, tokens.shape[-1])
     bad = ~torch.isfinite(channels).all(dim=0)
@@ -56,7 +76,8 @@ def refuse_unless_finite(encoded: Encoded, tokens: torch.Tensor, name: str, dtyp
             "check its weights, or compute in higher precision (--amp none)"
         )
     peaks = channels.abs().amax(dim=0)
+    largest = LARGEST_VALUE if dtype == "int8" else torch.finfo(_TORCH[dtype]).max
     raise UserError(
         f"{name}: channel {int(peaks.argmax())} reaches {float(peaks.max()):.4g}, beyond {dtype} "
-        f"(largest {torch.finfo(_TORCH[dtype]).max:.4g}): use --dtype bfloat16 or float32"
+        f"(largest {largest:.4g}): use --dtype bfloat16 or float32"
     )

@@ -95,6 +95,12 @@ class SplitManifest(FrozenModel):
         """Records in `shard`; the last one may hold fewer than `shard_size`."""
         return min(self.shard_size, self.records - shard * self.shard_size)
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks of the backbone whose tokens it holds, ascending."""
+        folders = {spec.name.split("/")[0] for spec in self.arrays if "/" in spec.name}
+        return tuple(sorted(int(folder.removeprefix("block")) for folder in folders))
+
     def array(self, name: str) -> ArraySpec:
         """The array `name`. Raises `UserError` when the split has none such."""
         for spec in self.arrays:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from cache import atomic
-from cache.arrays import ArraySpec
+from cache.arrays import ArraySpec, scale_name
 from cache.checksum import frame_checksum, record_checksums
+from cache.encode import Encoded
 from cache.engine import Engine, run_extents
 from cache.shard_record import ArrayRecord, FileRecord, ShardRecord, write_shard_record
 from configs import UserError
@@ -109,6 +110,20 @@ class ShardWriter:
             contiguous = np.ascontiguousarray(records)
             state.checksums[run, first : first + count] = record_checksums(contiguous)
             self._write_at(array, run, first, contiguous.data.cast("B"))
+
+    def write_encoded(self, name: str, first: int, encoded: Encoded) -> int:
+        """Write consecutive records (records, *record_shape) of array `name`, with their scales, as one view.
+
+        Returns the bytes written.
+        """
+        values = encoded.tokens.cpu().numpy()[np.newaxis]
+        ends = {"minimum": encoded.minimum.item(), "maximum": encoded.maximum.item()}
+        self.write(name, first, values, **ends)
+        if encoded.scales is None:
+            return values.nbytes
+        scales = encoded.scales.cpu().numpy()[np.newaxis]
+        self.write(scale_name(name), first, scales)
+        return values.nbytes + scales.nbytes
 
     def skip(self, record: int, reason: str) -> None:
         """Say why record `record` of the shard (written as zeros, label −1) is left out."""

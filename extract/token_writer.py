@@ -93,15 +93,7 @@ class TokenWriter:
         written = 0
         for name, (encoded, tokens) in job.tokens.items():
             refuse_unless_finite(encoded, tokens, name, self._dtype)
-            values = encoded.tokens.cpu().numpy()[np.newaxis]
-            shard.write(
-                name,
-                offset,
-                values,
-                minimum=encoded.minimum.item(),
-                maximum=encoded.maximum.item(),
-            )
-            written += values.nbytes
+            written += shard.write_encoded(name, offset, encoded)
         shard.write("labels", offset, job.labels)
         shard.write("sample_id", offset, job.sample_id)
         for row, reason in job.failures.items():

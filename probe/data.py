@@ -48,7 +48,7 @@ def open_probe_data(options: FitOptions, device: torch.device) -> ProbeData:
     _require_same_classes(train, evaluation)
     backbone = store.manifest.backbone
     depth = len(backbone.blocks)
-    block = max(stored_blocks(train)) if options.block is None else options.block
+    block = train.manifest.blocks[-1] if options.block is None else options.block
     if not -depth <= block < depth:
         raise UserError(f"--block {block}: the backbone has blocks 0 to {depth - 1}")
     state: TokenState = options.tokens or store.manifest.tokens
@@ -66,15 +66,6 @@ def _require_same_classes(train: SplitReader, evaluation: SplitReader) -> None:
                 f"{train.name} and {evaluation.name} have different classes: "
                 f"class {number} is '{ours}' in one, '{theirs}' in the other"
             )
-
-
-def stored_blocks(split: SplitReader) -> list[int]:
-    """The blocks that a split holds."""
-    return sorted(
-        int(spec.name.removesuffix("/mean").removeprefix("block"))
-        for spec in split.manifest.arrays
-        if spec.name.endswith("/mean")
-    )
 
 
 def _evaluation_split(store: Store, dataset: str) -> str:

@@ -41,10 +41,11 @@ class TokenInputs:
     def select(self, batch: TokenBatch, token_sets: Collection[TokenSet]) -> dict[TokenSet, torch.Tensor]:
         """Each token set in float32: cls and mean (B, D), patches and all (B, N, D)."""
         found: dict[TokenSet, torch.Tensor] = {}
-        if batch.patches is not None:
-            found["patches"] = self._read(batch.patches)
-        if batch.prefix is not None and self.cls is not None:
-            found["cls"] = self._read(batch.prefix[:, self.cls])
+        patches, prefix = batch.decoded("patches"), batch.decoded("prefix")
+        if patches is not None:
+            found["patches"] = self._normed(patches)
+        if prefix is not None and self.cls is not None:
+            found["cls"] = self._normed(prefix[:, self.cls])
         mean = batch.mean if self.state == "pre" else batch.mean_normed
         if mean is not None:
             found["mean"] = mean
@@ -52,6 +53,5 @@ class TokenInputs:
             found["all"] = torch.cat([found["cls"].unsqueeze(1), found["patches"]], dim=1)
         return {token_set: found[token_set] for token_set in set(token_sets)}
 
-    def _read(self, stored: torch.Tensor) -> torch.Tensor:
-        tokens = stored.float()
+    def _normed(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.norm(tokens) if self.state == "post" and self.norm is not None else tokens

@@ -11,7 +11,7 @@ import torch
 from cache import FinalNorm
 from configs import TokenState, UserError
 from probe import FitOptions
-from probe.data import open_probe_data, stored_blocks
+from probe.data import open_probe_data
 
 CPU = torch.device("cpu")
 MakeOptions = Callable[..., FitOptions]
@@ -98,7 +98,7 @@ def test_the_block_is_the_last_one_stored(
 ) -> None:
     store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, blocks=(0, 2))
     data = open_probe_data(options(cache=store), CPU)
-    assert stored_blocks(data.train) == [0, 2]
+    assert data.train.manifest.blocks == (0, 2)
     assert data.block == 2
 
 
