@@ -23,6 +23,7 @@ from cache.manifest import (
     StoreManifest,
 )
 from cache.permutation import seeded_permutation
+from cache.residency import Residency, Tier, choose_residency
 from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
@@ -38,6 +39,7 @@ __all__ = [
     "DatasetIdentity",
     "Encoded",
     "FinalNorm",
+    "Residency",
     "ShardWriter",
     "SplitManifest",
     "SplitReader",
@@ -45,12 +47,14 @@ __all__ = [
     "Store",
     "StoreFormat",
     "StoreManifest",
+    "Tier",
     "TokenArray",
     "TokenBatch",
     "TokenDataset",
     "TokenDtype",
     "TokenLoader",
     "array_name",
+    "choose_residency",
     "chosen_device",
     "create_store",
     "decode",

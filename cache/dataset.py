@@ -62,12 +62,27 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         }
         return self.gather(chosen, buffers)
 
+    @property
+    def record_bytes(self) -> int:
+        """Bytes that are read for one item."""
+        return sum(spec.record_bytes for spec in self.arrays.values())
+
+    @property
+    def shards(self) -> np.ndarray:
+        """The shard of every item."""
+        return self.records // self.split.manifest.shard_size
+
     def gather(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
-        """Read `items` into `buffers`; the batch's tensors share their memory."""
-        records = self.records[items]
+        """Read `items`, from anywhere, into `buffers`; the batch's tensors share their memory."""
         for kind, spec in self.arrays.items():
-            self.split.gather(spec.name, records, buffers[kind], self.view)
-            if self.verify:
+            self.split.gather(spec.name, self.records[items], buffers[kind], self.view)
+        return self.batch(items, buffers)
+
+    def batch(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
+        """The batch of `items`, whose stored values `buffers` hold; checks them where that is asked for."""
+        records = self.records[items]
+        if self.verify:
+            for kind, spec in self.arrays.items():
                 self.split.require_sound(spec.name, records, buffers[kind], self.view)
         return TokenBatch(
             labels=torch.from_numpy(self.labels[items]),

@@ -1,59 +1,39 @@
-"""The fast path from a store to a probe: gather ahead, in threads, into memory that is used again."""
+"""The fast path from a store to a probe: batches made ahead, in threads, from wherever the tokens are."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cached_property
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 
-from cache.batch import TokenArray, TokenBatch
+from cache.batch import TokenBatch
+from cache.batch_buffers import BatchBuffers
+from cache.batching import Batching
 from cache.dataset import TokenDataset
-from cache.permutation import seeded_permutation
+from cache.epoch_order import global_order
+from cache.free_memory import free_host_memory
+from cache.page_cache import prefetch_in_background
+from cache.read_ahead import iterate_ahead, map_ahead
+from cache.residency import Residency, choose_residency
+from cache.resident import ResidentTokens
+from cache.stream_plan import StreamLayout, stream_layout, streamed_batches
+from cache.streamed import streamed
 from configs import UserError
-
-AHEAD = 2
-"""Batches read at once, each by its own thread, while the current one is used."""
-
-
-class _Buffers:
-    """Memory for batches. A buffer is handed out again once no tensor points to it any more."""
-
-    def __init__(self, dataset: TokenDataset, batch_size: int, pinned: bool) -> None:
-        self._specs = dataset.arrays
-        self._batch_size = batch_size
-        self._pinned = pinned
-        self._lock = threading.Lock()
-        self._all: dict[TokenArray, list[np.ndarray]] = {kind: [] for kind in self._specs}
-
-    def take(self, rows: int) -> dict[TokenArray, np.ndarray]:
-        """An array of `rows` records for each kind, overwriting only what nobody holds."""
-        with self._lock:  # iterators of one loader share it
-            return {
-                kind: self._free(kind).view(spec.storage_dtype).reshape(-1, *spec.record_shape)[:rows]
-                for kind, spec in self._specs.items()
-            }
-
-    def _free(self, kind: TokenArray) -> np.ndarray:
-        for position in range(len(self._all[kind])):
-            # 2: the list, and getrefcount's own argument. Arrays and tensors made from a buffer, however
-            # indirectly, refer to it itself, as it is the array that owns the memory.
-            if sys.getrefcount(self._all[kind][position]) <= 2:
-                return self._all[kind][position]
-        size = self._batch_size * self._specs[kind].record_bytes
-        memory = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
-        self._all[kind].append(memory.numpy())
-        return self._all[kind][-1]
 
 
 class TokenLoader:
     """Batches of a `TokenDataset` on `device`, in an order that (seed, epoch) decides.
 
-    Iterating gives the epoch set by `set_epoch` (0 at first). Shuffling is global: the store makes each
-    record reachable alone.
+    Iterating gives the epoch set by `set_epoch` (0 at first). Shuffling is global on the device and in host
+    memory, and within a window when streaming. Of `processes` that read together, each gets its share of
+    every batch of `batch_size`: none twice, none left out. `state_dict` after any batch, given to
+    `load_state_dict`, goes on with the next one.
+
+    Raises `UserError` where the memory for streaming does not suffice.
     """
 
     def __init__(
@@ -65,6 +45,9 @@ class TokenLoader:
         drop_last: bool = False,
         seed: int = 0,
         device: torch.device | None = None,
+        residency: Residency | None = None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"a batch holds one record or more, not {batch_size}")
@@ -74,41 +57,101 @@ class TokenLoader:
         self.drop_last = drop_last
         self.seed = seed
         self.device = device or torch.device("cpu")
-        self._epoch = 0
-        self._buffers = _Buffers(dataset, self.batch_size, pinned=self.device.type == "cuda")
+        self.residency = residency or choose_residency([dataset], self.device)
+        self._batching = Batching(self.batch_size, drop_last, process, processes)
+        self._epoch = self._given = self._first = 0
+        own = self._batching.own_batch_size
+        self._buffers = BatchBuffers(dataset, own, pinned=self.device.type == "cuda")
+        self._prefetched = False
+        self._layout: StreamLayout | None = None
+        if self.residency.tier == "stream":
+            self._layout = stream_layout(dataset.record_bytes, own, self.residency.memory)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
+        return self._batching.count(len(self.dataset))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
-        self._epoch = epoch
+        self._epoch, self._first = epoch, 0
 
-    def _order(self) -> np.ndarray:
-        if not self.shuffle:
-            return np.arange(len(self.dataset))
-        return seeded_permutation(len(self.dataset), self.seed, stream=self._epoch)
+    def state_dict(self) -> dict[str, int]:
+        """Where the iteration is: its epoch, the batches it has given, and what decides their order."""
+        return {"epoch": self._epoch, "batch": self._given, **self._identity()}
 
-    def _read(self, items: np.ndarray) -> TokenBatch:
-        return self.dataset.gather(items, self._buffers.take(len(items)))
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration go on from `state`. Raises `UserError` for one of another order."""
+        for name, value in self._identity().items():
+            if state[name] != value:
+                raise UserError(f"the batches cannot go on: {name} was {state[name]} and is {value} now")
+        self._epoch, self._first = state["epoch"], state["batch"]
+
+    def _identity(self) -> dict[str, int]:
+        return {
+            "items": len(self.dataset),
+            "seed": self.seed,
+            "shuffle": int(self.shuffle),
+            "window": self.window,
+            **asdict(self._batching),
+        }
+
+    @property
+    def window(self) -> int:
+        """Records that a shuffled batch is drawn from: all of them, unless streaming."""
+        if self._layout is None or len(self.dataset) <= self._layout.slots:
+            return len(self.dataset)
+        return self._layout.window
+
+    def describe(self) -> str:
+        """Where the tokens are, in a line."""
+        size = f"{decimal(len(self.dataset) * self.dataset.record_bytes)} of tokens"
+        if self.residency.tier == "device":
+            return f"{size} on {self.device}"
+        if self.residency.tier == "host":
+            return f"{size} in host memory (mapped, kept by the page cache)"
+        budget = decimal(self.residency.memory)
+        mixed = f", mixed over about {self.window:,} of {len(self.dataset):,} records" if self.shuffle else ""
+        return f"{size} streamed from disk through {budget} of memory{mixed}"
 
     def __iter__(self) -> Iterator[TokenBatch]:
-        order = self._order()
-        batches = [
-            order[start : start + self.batch_size]
-            for start in range(0, len(self) * self.batch_size, self.batch_size)
-        ]
-        with ThreadPoolExecutor(AHEAD, "token-loader") as reader:
-            ahead = [reader.submit(self._read, items) for items in batches[:AHEAD]]
-            for number in range(len(batches)):
-                batch = ahead.pop(0).result()
-                if number + AHEAD < len(batches):
-                    ahead.append(reader.submit(self._read, batches[number + AHEAD]))
-                yield self._on_device(batch)
+        first, self._first = self._first, 0
+        self._given = first
+        for batch in self._from_tier(first):
+            self._given += 1
+            yield batch if batch.labels.device == self.device else batch.to(self.device)
 
-    def _on_device(self, batch: TokenBatch) -> TokenBatch:
+    def _from_tier(self, first: int) -> Iterator[TokenBatch]:
+        if self._layout is not None:
+            plan = streamed_batches(
+                self.dataset,
+                self._batching,
+                self._layout,
+                shuffle=self.shuffle,
+                seed=self.seed,
+                epoch=self._epoch,
+                first=first,
+            )
+            return iterate_ahead(streamed(self.dataset, plan, self._layout.slots, self._buffers))
+        order = global_order(len(self.dataset), shuffle=self.shuffle, seed=self.seed, epoch=self._epoch)
+        batches = self._batching.batches(order)[first:]
+        if self.residency.tier == "host":
+            self._prefetch_once()
+            return map_ahead(self._gathered, batches)
         if self.device.type == "cpu":
-            return batch
-        return batch.to(self.device, non_blocking=False)
+            return map_ahead(self._copied, batches)
+        return map(self._resident.select, batches)
+
+    def _prefetch_once(self) -> None:
+        if not self._prefetched and self.dataset.record_bytes * len(self.dataset) <= free_host_memory():
+            prefetch_in_background(self.dataset)
+        self._prefetched = True
+
+    @cached_property
+    def _resident(self) -> ResidentTokens:
+        return ResidentTokens(self.dataset, self.device)
+
+    def _gathered(self, items: np.ndarray) -> TokenBatch:
+        return self.dataset.gather(items, self._buffers.take(len(items)))
+
+    def _copied(self, items: np.ndarray) -> TokenBatch:
+        return self._resident.gather(items, self._buffers.take(len(items)))

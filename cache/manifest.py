@@ -115,9 +115,17 @@ def write_manifest(path: Path, manifest: FrozenModel) -> None:
     atomic.write_bytes(path, _with_checksum(manifest.model_dump(mode="json")))
 
 
+def manifest_checksum(manifest: FrozenModel) -> int:
+    """The CRC-32C that `write_manifest` puts into the last field."""
+    return _checksum(manifest.model_dump(mode="json"))
+
+
+def _checksum(fields: dict[str, Any]) -> int:
+    return crc32c(json.dumps(fields, ensure_ascii=False).encode())
+
+
 def _with_checksum(fields: dict[str, Any]) -> bytes:
-    checksum = crc32c(json.dumps(fields, ensure_ascii=False).encode())
-    return (json.dumps({**fields, CHECKSUM: checksum}, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({**fields, CHECKSUM: _checksum(fields)}, ensure_ascii=False) + "\n").encode()
 
 
 def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
-def seeded_permutation(size: int, seed: int, stream: int = 0) -> np.ndarray:
-    """A permutation of range(size), (size,) int64, for each (seed, stream), both below 2^64.
+def random_bits(size: int, seed: int, stream: int = 0) -> np.ndarray:
+    """(size,) uint64, uniform, for each (seed, stream), both below 2^64.
 
-    Sorting Philox's raw output rather than calling `Generator.permutation` keeps it the same for ever:
-    NumPy guarantees the streams of its bit generators, not what its distributions make of them (NEP 19).
+    Philox's raw output stays the same for ever: NumPy guarantees the streams of its bit generators, not what
+    its distributions make of them (NEP 19).
     """
     key = np.array([seed, stream], dtype=np.uint64)
-    return np.argsort(np.random.Philox(key=key).random_raw(size), kind="stable").astype(np.int64)
+    return np.random.Philox(key=key).random_raw(size)
+
+
+def seeded_permutation(size: int, seed: int, stream: int = 0) -> np.ndarray:
+    """A permutation of range(size), (size,) int64, for each (seed, stream)."""
+    return np.argsort(random_bits(size, seed, stream), kind="stable").astype(np.int64)

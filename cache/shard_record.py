@@ -26,6 +26,8 @@ class FileRecord(FrozenModel):
 class ShardRecord(FrozenModel):
     """Written last: its presence means that every file of the shard is whole."""
 
+    split_crc32c: int
+    """The checksum of the split's manifest: whose shard this is."""
     shard: int
     first: int
     records: int

@@ -19,6 +19,7 @@ from cache.arrays import ArraySpec, scale_name
 from cache.checksum import frame_checksum, record_checksums
 from cache.encode import Encoded
 from cache.engine import Engine, run_extents
+from cache.manifest import manifest_checksum
 from cache.shard_record import ArrayRecord, FileRecord, ShardRecord, write_shard_record
 from configs import UserError
 
@@ -153,6 +154,7 @@ class ShardWriter:
 
     def _record(self) -> ShardRecord:
         return ShardRecord(
+            split_crc32c=manifest_checksum(self._manifest),
             shard=self.shard,
             first=self.first,
             records=self.records,

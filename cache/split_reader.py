@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from cache.checksum import record_checksums
 from cache.engine import Extent, Run
 from cache.engines import open_engine
 from cache.manifest import MANIFEST, SplitManifest, read_manifest
+from cache.record_file import read_rows
 from cache.shard_record import ShardRecord, read_shard_record, shard_record_path
 from configs import UserError
 
@@ -60,13 +61,28 @@ class SplitReader:
             self._maps[key] = self._map(*key)
         return self._maps[key]
 
-    def _map(self, name: str, shard: int, view: int) -> np.ndarray:
+    def extent(self, name: str, shard: int, view: int = 0) -> Extent:
+        """Where the records of one shard are."""
         array = self.manifest.array(name)
         if not 0 <= view < array.runs:
             raise UserError(f"{self.name} holds {array.runs} view(s) of {name}, not view {view}")
         if shard not in self._extents:
             self._extents[shard] = self.engine.extents(shard)
-        extent = self._extents[shard][name, view]
+        return self._extents[shard][name, view]
+
+    def read(self, name: str, first: int, rows: Sequence[memoryview], view: int = 0) -> None:
+        """Read consecutive records of one shard, from record `first` of the split, each into one of `rows`.
+
+        Nothing is mapped, so nothing stays in this process's memory.
+        """
+        shard, place = divmod(first, self.manifest.shard_size)
+        extent = self.extent(name, shard, view)
+        offset = extent.offset + place * self.manifest.array(name).record_bytes
+        read_rows(extent.path, offset, rows)
+
+    def _map(self, name: str, shard: int, view: int) -> np.ndarray:
+        array = self.manifest.array(name)
+        extent = self.extent(name, shard, view)
         records = self.manifest.shard_records(shard)
         needed = extent.offset + records * array.record_bytes
         try:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from cache.engines import open_engine
 from cache.lock import WriterLock
-from cache.manifest import MANIFEST, SplitManifest, claim_manifest
-from cache.shard_record import shard_record_path
+from cache.manifest import MANIFEST, SplitManifest, claim_manifest, manifest_checksum, read_manifest
+from cache.shard_record import ShardRecord, shard_record_path
 from cache.shard_writer import ShardWriter, clear_when_full
+from configs import UserError
 
 
 class SplitWriter:
@@ -32,10 +33,22 @@ class SplitWriter:
     def __enter__(self) -> SplitWriter:
         with clear_when_full(self.folder), ExitStack() as until_ready:
             until_ready.enter_context(self._lock)
+            if not (self.folder / MANIFEST).exists():
+                self._refuse_foreign_shards()
             claim_manifest(self.folder / MANIFEST, self.manifest)
             self._engine.create()
             until_ready.pop_all()  # no error: the lock stays until __exit__
         return self
+
+    def _refuse_foreign_shards(self) -> None:
+        """A manifest that was lost, or removed because it was damaged, comes back as it was or not at all."""
+        expected = manifest_checksum(self.manifest)
+        for path in sorted(self.folder.glob("shards/*.json")):
+            if read_manifest(path, ShardRecord).split_crc32c != expected:
+                raise UserError(
+                    f"{self.folder} has lost its manifest.json, and its shards were stored with other "
+                    "options or data: give those again, or another --out"
+                )
 
     def __exit__(self, *error: object) -> None:
         self._lock.__exit__(*error)

@@ -13,7 +13,7 @@ import numpy as np
 from cache.checksum import frame_checksum, record_checksums
 from cache.engine import Run, run_extents
 from cache.final_norm import FINAL_NORM
-from cache.manifest import MANIFEST
+from cache.manifest import MANIFEST, manifest_checksum
 from cache.shard_record import ShardRecord, shard_record_path
 from cache.split_reader import SplitReader
 from cache.store import Store
@@ -76,13 +76,14 @@ def _verify_shard(split: SplitReader, shard: int, on_bytes: Callable[[int], None
     except UserError as error:
         return [Damage(shard_record_path(split.folder, shard), str(error))]
     expected = (
-        (shard, shard * manifest.shard_size, manifest.shard_records(shard)),
+        (manifest_checksum(manifest), shard, shard * manifest.shard_size, manifest.shard_records(shard)),
         {path.relative_to(split.folder).as_posix() for path in split.engine.files(shard)},
         {array.name for array in manifest.arrays},
     )
-    found = ((record.shard, record.first, record.records), set(record.files), set(record.arrays))
-    if found != expected:
-        return [Damage(shard_record_path(split.folder, shard), "is the record of another shard")]
+    place = (record.split_crc32c, record.shard, record.first, record.records)
+    if (place, set(record.files), set(record.arrays)) != expected:
+        path = shard_record_path(split.folder, shard)
+        return [Damage(path, "is the record of another shard, or of another split")]
     return [
         damage for path in split.engine.files(shard) for damage in _verify_file(split, record, path, on_bytes)
     ]

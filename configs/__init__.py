@@ -5,7 +5,7 @@ they may contain, `named` reads them. `errors` holds the one exception that mean
 `command_line` turns typed options into a command.
 """
 
-from configs.command_line import Names, Verb, optional, parse, run_command, run_verb
+from configs.command_line import Names, Size, Verb, optional, parse, run_command, run_verb
 from configs.errors import UserError, unknown_name
 from configs.named import load_backbone, load_dataset, load_recipe, names
 from configs.schema import (
@@ -23,6 +23,7 @@ __all__ = [
     "FrozenModel",
     "Names",
     "RecipeConfig",
+    "Size",
     "TokenState",
     "TransformConfig",
     "UserError",

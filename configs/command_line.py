@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from pydantic import AfterValidator, ByteSize
 
 from configs.errors import UserError, unknown_name
 from configs.schema import FrozenModel
@@ -47,6 +48,20 @@ def optional(metavar: str) -> object:
 
 Names = Annotated[tuple[str, ...], _comma_list(str, "NAME")]
 """An option that takes several names."""
+
+
+Size = Annotated[
+    ByteSize,
+    AfterValidator(int),  # a plain number, which every file format can write
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="SIZE",
+        instance_from_str=lambda words: words[0],  # pydantic reads it, and says what is wrong with it
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(int(value))],
+    ),
+]
+"""An option that takes a number of bytes, such as 8GiB."""
 
 
 def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | None = None) -> OptionsT:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from cache import TokenBatch, TokenDataset, TokenLoader, chosen_device, launch
+from cache import TokenBatch, TokenDataset, TokenLoader, choose_residency, chosen_device, launch
 from configs import RecipeConfig, UserError
 from probe.data import ProbeData, open_probe_data
 from probe.options import FitOptions
@@ -29,10 +30,20 @@ def run_fit(options: FitOptions) -> list[TrialSummary]:
     recipe = resolved_recipe(options, len(train))
     if notice := cut_notice(options, recipe, len(train)):
         print(notice)
+    residency = choose_residency([train, evaluation], device, tier=options.tier, memory=options.memory)
     train_loader = TokenLoader(
-        train, recipe.batch_size, shuffle=True, drop_last=True, seed=options.seed, device=device
+        train,
+        recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        seed=options.seed,
+        device=device,
+        residency=residency,
     )
-    evaluation_loader = TokenLoader(evaluation, EVALUATION_BATCH, device=device)
+    print(train_loader.describe())
+    evaluation_loader = TokenLoader(
+        evaluation, min(EVALUATION_BATCH, recipe.batch_size), device=device, residency=residency
+    )
     setting = setting_from(
         recipe,
         batch_size=recipe.batch_size,
@@ -47,7 +58,8 @@ def run_fit(options: FitOptions) -> list[TrialSummary]:
         return train_loader
 
     history: list[list[EpochResult]] = []
-    with RunFolder(options.runs / name, _config(options, recipe, data)) as folder:
+    config = _config(options, recipe, data) | {"residency": asdict(residency)}
+    with RunFolder(options.runs / name, config) as folder:
         for results in fit(
             trials, data.inputs, epoch_batches, lambda: evaluation_loader, epochs=recipe.epochs
         ):

@@ -14,7 +14,8 @@ from pydantic import (
     field_validator,
 )
 
-from configs import FrozenModel, Names, TokenState, optional
+from cache import Tier
+from configs import FrozenModel, Names, Size, TokenState, optional
 from probe.names import probe_spec
 
 
@@ -65,6 +66,17 @@ class FitOptions(FrozenModel):
     )
     device: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
+    tier: Annotated[Tier | None, optional("device|host|stream")] = Field(
+        default=None,
+        description="where tokens are kept while training: all on the device, all in host memory, or read "
+        "from disk in every epoch; without it, the first that fits",
+    )
+    memory: Annotated[Size | None, optional("SIZE")] = Field(
+        default=None,
+        gt=0,
+        description="for streaming, such as 8GiB: decides how widely records are mixed; without it, up to a "
+        "quarter of what is free",
     )
     verify: bool = Field(default=False, description="check every record's checksum as it is read")
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")

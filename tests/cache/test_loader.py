@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cache import SplitManifest, SplitReader, TokenBatch, TokenDataset, TokenLoader
-from cache.loader import _Buffers
+from cache import Residency, SplitManifest, SplitReader, Tier, TokenBatch, TokenDataset, TokenLoader
+from cache.batch_buffers import BatchBuffers
 from configs import UserError
 
 SplitOf = Callable[..., SplitManifest]
@@ -54,34 +54,49 @@ def damaged(folder: Path, tmp_path: Path) -> TokenDataset:
     return dataset
 
 
+Loading = Callable[..., TokenLoader]
+
+
+@pytest.fixture(params=["device", "host", "stream"])
+def loading(request: pytest.FixtureRequest) -> Loading:
+    """`loading(dataset, batch_size, …)`: a loader of each tier; streaming has little memory."""
+    tier: Tier = request.param
+
+    def loader(dataset: TokenDataset, batch_size: int, **settings: object) -> TokenLoader:
+        memory = (6 * min(batch_size, len(dataset)) + 10) * dataset.record_bytes
+        return TokenLoader(dataset, batch_size, residency=Residency(tier, memory), **settings)
+
+    return loader
+
+
 def _index(loader: TokenLoader, epoch: int = 0) -> list[int]:
     loader.set_epoch(epoch)
     return [record for batch in loader for record in batch.index.tolist()]
 
 
-def test_without_shuffling_records_come_in_their_order(dataset: TokenDataset) -> None:
-    assert _index(TokenLoader(dataset, 4)) == list(range(RECORDS))
+def test_without_shuffling_records_come_in_their_order(loading: Loading, dataset: TokenDataset) -> None:
+    assert _index(loading(dataset, 4)) == list(range(RECORDS))
 
 
-def test_shuffled_every_record_comes_once_per_epoch(dataset: TokenDataset) -> None:
-    loader = TokenLoader(dataset, 4, shuffle=True)
+def test_shuffled_every_record_comes_once_per_epoch(loading: Loading, dataset: TokenDataset) -> None:
+    loader = loading(dataset, 4, shuffle=True)
     for epoch in range(3):
         assert sorted(_index(loader, epoch)) == list(range(RECORDS))
 
 
-def test_same_seed_and_epoch_give_the_same_order(dataset: TokenDataset) -> None:
-    first, second = (TokenLoader(dataset, 4, shuffle=True, seed=3) for _ in range(2))
+def test_same_seed_and_epoch_give_the_same_order(loading: Loading, dataset: TokenDataset) -> None:
+    first, second = (loading(dataset, 4, shuffle=True, seed=3) for _ in range(2))
     assert _index(first, 2) == _index(second, 2)
 
 
-def test_order_does_not_depend_on_the_epochs_before(dataset: TokenDataset) -> None:
-    fresh, used = (TokenLoader(dataset, 4, shuffle=True) for _ in range(2))
+def test_order_does_not_depend_on_the_epochs_before(loading: Loading, dataset: TokenDataset) -> None:
+    fresh, used = (loading(dataset, 4, shuffle=True) for _ in range(2))
     _index(used, 0)
     assert _index(used, 1) == _index(fresh, 1)
 
 
-def test_order_does_not_depend_on_the_global_generator(dataset: TokenDataset) -> None:
-    loader = TokenLoader(dataset, 4, shuffle=True)
+def test_order_does_not_depend_on_the_global_generator(loading: Loading, dataset: TokenDataset) -> None:
+    loader = loading(dataset, 4, shuffle=True)
     orders = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -89,26 +104,30 @@ def test_order_does_not_depend_on_the_global_generator(dataset: TokenDataset) ->
     assert orders[0] == orders[1]
 
 
-def test_another_epoch_gives_another_order(dataset: TokenDataset) -> None:
-    loader = TokenLoader(dataset, 4, shuffle=True)
+def test_another_epoch_gives_another_order(loading: Loading, dataset: TokenDataset) -> None:
+    loader = loading(dataset, 4, shuffle=True)
     assert _index(loader, 0) != _index(loader, 1)
 
 
-def test_another_seed_gives_another_order(dataset: TokenDataset) -> None:
-    orders = [_index(TokenLoader(dataset, 4, shuffle=True, seed=seed)) for seed in (0, 1)]
+def test_another_seed_gives_another_order(loading: Loading, dataset: TokenDataset) -> None:
+    orders = [_index(loading(dataset, 4, shuffle=True, seed=seed)) for seed in (0, 1)]
     assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(16, [16, 16, 9]), (41, [41]), (100, [41])])
-def test_last_batch_holds_what_is_left(dataset: TokenDataset, batch_size: int, sizes: list[int]) -> None:
-    loader = TokenLoader(dataset, batch_size)
+def test_last_batch_holds_what_is_left(
+    loading: Loading, dataset: TokenDataset, batch_size: int, sizes: list[int]
+) -> None:
+    loader = loading(dataset, batch_size)
     assert [len(batch) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(16, [16, 16]), (41, [41])])
-def test_partial_batch_can_be_dropped(dataset: TokenDataset, batch_size: int, sizes: list[int]) -> None:
-    loader = TokenLoader(dataset, batch_size, drop_last=True)
+def test_partial_batch_can_be_dropped(
+    loading: Loading, dataset: TokenDataset, batch_size: int, sizes: list[int]
+) -> None:
+    loader = loading(dataset, batch_size, drop_last=True)
     assert [len(batch) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
@@ -121,31 +140,31 @@ def _assert_right(batch: TokenBatch, values: dict[str, np.ndarray]) -> None:
 
 
 def test_batches_hold_the_records_that_they_name(
-    dataset: TokenDataset, values: dict[str, np.ndarray]
+    loading: Loading, dataset: TokenDataset, values: dict[str, np.ndarray]
 ) -> None:
-    for batch in TokenLoader(dataset, 4, shuffle=True):
+    for batch in loading(dataset, 4, shuffle=True):
         _assert_right(batch, values)
 
 
 def test_batches_that_are_kept_are_not_overwritten(
-    dataset: TokenDataset, values: dict[str, np.ndarray]
+    loading: Loading, dataset: TokenDataset, values: dict[str, np.ndarray]
 ) -> None:
-    loader = TokenLoader(dataset, 4, shuffle=True)
+    loader = loading(dataset, 4, shuffle=True)
     for batch in [*loader, *loader]:
         _assert_right(batch, values)
 
 
 def test_part_of_a_batch_that_is_kept_is_not_overwritten(
-    dataset: TokenDataset, values: dict[str, np.ndarray]
+    loading: Loading, dataset: TokenDataset, values: dict[str, np.ndarray]
 ) -> None:
-    loader = TokenLoader(dataset, 4, shuffle=True)
+    loader = loading(dataset, 4, shuffle=True)
     kept = [(int(batch.index[-1]), batch.patches[-1]) for batch in loader]
     for record, patches in kept:
         np.testing.assert_array_equal(patches, values["block3/patches"][0, record])
 
 
-def test_memory_of_dropped_batches_is_used_again(dataset: TokenDataset) -> None:
-    loader = TokenLoader(dataset, 2)
+def test_memory_of_dropped_batches_is_used_again(loading: Loading, dataset: TokenDataset) -> None:
+    loader = loading(dataset, 2)
     addresses = {batch.patches.data_ptr() for _ in range(2) for batch in loader}
     assert len(addresses) <= 5  # two ahead, one being read, one in use, and the one before it
     assert len(loader) > 10
@@ -156,7 +175,7 @@ def test_page_locked_buffer_in_use_is_not_handed_out(
 ) -> None:
     empty = torch.empty  # page-locking needs a GPU: ordinary memory stands for it
     monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory, **named: empty(*shape, **named))
-    buffers = _Buffers(dataset, 2, pinned=True)
+    buffers = BatchBuffers(dataset, 2, pinned=True)
     first = dataset.gather(np.array([0, 1]), buffers.take(2))
     second = dataset.gather(np.array([2, 3]), buffers.take(2))
     assert first.patches.data_ptr() != second.patches.data_ptr()
@@ -164,26 +183,27 @@ def test_page_locked_buffer_in_use_is_not_handed_out(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_batches_on_a_gpu_hold_the_records_that_they_name(
-    dataset: TokenDataset, values: dict[str, np.ndarray]
+    loading: Loading, dataset: TokenDataset, values: dict[str, np.ndarray]
 ) -> None:
-    for batch in list(TokenLoader(dataset, 4, shuffle=True, device=torch.device("cuda"))):
+    for batch in list(loading(dataset, 4, shuffle=True, device=torch.device("cuda"))):
         assert batch.patches.is_cuda
         _assert_right(batch.to(torch.device("cpu")), values)
 
 
-def test_error_of_the_reading_thread_is_raised(damaged: TokenDataset) -> None:
-    with pytest.raises(UserError, match=r"(00005\.h5|patches/c/0/5/0/0) is missing"):
-        list(TokenLoader(damaged, 4))
+def test_error_of_the_reading_thread_is_raised(loading: Loading, damaged: TokenDataset) -> None:
+    with pytest.raises(UserError, match=r"00005\.h5|patches/c/0/5/0/0"):
+        list(loading(damaged, 4))
 
 
-def test_batches_before_an_error_are_given(damaged: TokenDataset) -> None:
-    batches = iter(TokenLoader(damaged, 8))
+@pytest.mark.parametrize("loading", ["host", "stream"], indirect=True)  # on the device, all is read at first
+def test_batches_before_an_error_are_given(loading: Loading, damaged: TokenDataset) -> None:
+    batches = iter(loading(damaged, 8))
     assert [next(batches).index[0].item() for _ in range(5)] == [0, 8, 16, 24, 32]
 
 
-def test_iteration_that_failed_ends_its_thread(damaged: TokenDataset) -> None:
+def test_iteration_that_failed_ends_its_thread(loading: Loading, damaged: TokenDataset) -> None:
     with pytest.raises(UserError):
-        list(TokenLoader(damaged, 4))
+        list(loading(damaged, 4))
     assert _reading_threads() == []
 
 
@@ -191,9 +211,9 @@ def _reading_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("token-loader")]
 
 
-def test_abandoned_iteration_ends_its_thread(dataset: TokenDataset) -> None:
+def test_abandoned_iteration_ends_its_thread(loading: Loading, dataset: TokenDataset) -> None:
     def take_two() -> None:
-        for number, _ in enumerate(TokenLoader(dataset, 2)):
+        for number, _ in enumerate(loading(dataset, 2)):
             if number == 1:
                 break
 
@@ -204,7 +224,7 @@ def test_abandoned_iteration_ends_its_thread(dataset: TokenDataset) -> None:
     assert _reading_threads() == []
 
 
-def test_loader_can_be_iterated_again_after_it_was_abandoned(dataset: TokenDataset) -> None:
-    loader = TokenLoader(dataset, 4)
+def test_loader_can_be_iterated_again_after_it_was_abandoned(loading: Loading, dataset: TokenDataset) -> None:
+    loader = loading(dataset, 4)
     next(iter(loader))
     assert _index(loader) == list(range(RECORDS))

@@ -196,3 +196,23 @@ def test_another_number_of_processes_finishes_what_was_begun(
         assert split.unfinished() == [0]
     with open_split_writer(store, manifest, process=2, processes=3) as split:
         assert split.unfinished() == [2]
+
+
+def test_a_lost_manifest_comes_back_as_it_was(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Writing, contents: Contents
+) -> None:
+    folder = write_split(store, split_manifest(format=engine))
+    before = contents(store)
+    (folder / "manifest.json").unlink()
+    write_split(store, split_manifest(format=engine))
+    assert contents(store) == before
+
+
+def test_a_lost_manifest_does_not_come_back_for_other_data(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Writing
+) -> None:
+    folder = write_split(store, split_manifest(format=engine))
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match="has lost its manifest"):
+        write_split(store, split_manifest(format=engine, fingerprint="f2"))
+    assert not (folder / "manifest.json").exists()

@@ -157,3 +157,12 @@ def test_a_record_of_a_split_with_other_arrays_is_found(
     ours, theirs = (store / "digits" / split / "shards/00001.json" for split in ("train", "test"))
     ours.write_bytes(theirs.read_bytes())
     assert ours in {damage.path for damage in damages(store)}
+
+
+def test_a_record_of_a_split_of_the_same_shape_is_found(
+    store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Callable[..., Path]
+) -> None:
+    write_split(store, split_manifest(format=engine, views=2, split="test"))
+    ours, theirs = (store / "digits" / split / "shards/00001.json" for split in ("train", "test"))
+    ours.write_bytes(theirs.read_bytes())
+    assert {damage.path for damage in damages(store)} == {ours}

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from pydantic import Field, PositiveInt
 
-from configs import FrozenModel, Names, UserError, parse, run_command
+from configs import FrozenModel, Names, Size, UserError, parse, run_command
 
 
 class Options(FrozenModel):
@@ -148,3 +148,22 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_command("paint", fail)
+
+
+class Sized(FrozenModel):
+    """Options with a size."""
+
+    memory: Size = Field(default=1)
+
+
+@pytest.mark.parametrize(("text", "size"), [("8GiB", 8 * 2**30), ("1.5kB", 1500), ("77", 77)])
+def test_sizes_have_units(text: str, size: int) -> None:
+    found = parse(Sized, prog="p", argv=["--memory", text]).memory
+    assert found == size
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("text", ["much", "8 apples", "-5"])
+def test_what_is_no_size_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(UserError, match="memory: could not"):
+        parse(Sized, prog="p", argv=[f"--memory={text}"])

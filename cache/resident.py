@@ -1,0 +1,65 @@
+"""A split held whole, on the device or in this process's memory."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from cache.batch import TokenArray, TokenBatch
+from cache.dataset import TokenDataset
+from cache.rows import copy_rows
+from cache.stream_plan import READ_BYTES, READS_IN_FLIGHT, runs_of_items
+
+
+class ResidentTokens:
+    """Every item of a data set on `device`, read once."""
+
+    def __init__(self, dataset: TokenDataset, device: torch.device) -> None:
+        self._dataset = dataset
+        self._tensors: dict[TokenArray, torch.Tensor] = {
+            kind: torch.empty(
+                (len(dataset), *spec.record_shape),
+                dtype=spec.as_tensor(np.empty(0, spec.storage_dtype)).dtype,
+                device=device,
+            )
+            for kind, spec in dataset.arrays.items()
+        }
+        self._labels = torch.from_numpy(dataset.labels).to(device)
+        self._index = torch.from_numpy(dataset.records).to(device)
+        most = max(1, READ_BYTES // dataset.record_bytes)
+        with ThreadPoolExecutor(READS_IN_FLIGHT, "token-loader") as threads:
+            runs = runs_of_items(dataset, np.arange(len(dataset)), most)
+            for _ in threads.map(self._load, runs):
+                pass
+
+    def _load(self, run: slice) -> None:
+        """Read consecutive items and put them in their place."""
+        items = np.arange(run.start, run.stop)
+        buffers = {
+            kind: np.empty((len(items), *spec.record_shape), spec.storage_dtype)
+            for kind, spec in self._dataset.arrays.items()
+        }
+        first = int(self._dataset.records[run.start])
+        for kind, spec in self._dataset.arrays.items():
+            rows = [buffers[kind].data.cast("B")]
+            self._dataset.split.read(spec.name, first, rows, self._dataset.view)
+        batch = self._dataset.batch(items, buffers)
+        for kind, tensor in self._tensors.items():
+            tensor[run].copy_(getattr(batch, kind))
+
+    def gather(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
+        """The batch of `items`, copied into `buffers`; for tokens in this process's memory."""
+        for kind, tensor in self._tensors.items():
+            copy_rows(tensor.view(torch.uint8).numpy(), items, buffers[kind].view(np.uint8))
+        return self._dataset.batch(items, buffers)
+
+    def select(self, items: np.ndarray) -> TokenBatch:
+        """The batch of `items`, made on the device."""
+        chosen = torch.from_numpy(items).to(self._labels.device)
+        return TokenBatch(
+            labels=self._labels[chosen],
+            index=self._index[chosen],
+            **{kind: tensor[chosen] for kind, tensor in self._tensors.items()},
+        )
