@@ -16,6 +16,11 @@ def temporary(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY)
 
 
+def published(path: Path) -> Path:
+    """The name that the temporary file `path` gets."""
+    return path.with_name(path.name.removesuffix(TEMPORARY))
+
+
 def flush(path: Path) -> None:
     """Make a file's bytes, or the renames inside a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -13,7 +13,10 @@ from typing import Annotated
 import tyro
 from pydantic import Field, PositiveInt
 
+from cache.derive import derive_store
+from cache.derive_options import DeriveOptions
 from cache.info import print_info, store_info
+from cache.remove import RemoveOptions, remove
 from cache.store import Store
 from cache.verify import verify_store
 from configs import FrozenModel, Verb, run_command, run_verb
@@ -91,6 +94,8 @@ def cache(words: list[str]) -> None:
 OWN_VERBS = {
     "info": Verb(InfoOptions, show_info),
     "verify": Verb(VerifyOptions, show_verification),
+    "derive": Verb(DeriveOptions, derive_store),
+    "rm": Verb(RemoveOptions, remove),
 }
 
 

@@ -70,6 +70,7 @@ def print_info(info: dict[str, Any]) -> None:
         ("final norm", backbone["final_norm"] or "none"),
         ("computed in", backbone["precision"]),
         ("stored as", info["dtype"]),
+        *(("derived", step) for step in info["derived"]),
         ("probes read", f"tokens {info['tokens']} the final norm, unless told otherwise"),
         ("transform", ", ".join(f"{k} {v}" for k, v in backbone["transform"].items())),
         ("licence", info["licence"] or "not stated"),

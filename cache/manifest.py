@@ -59,6 +59,8 @@ class StoreManifest(FrozenModel):
     """What a probe reads unless it is told otherwise (`--tokens`)."""
     licence: str | None
     versions: dict[str, str]
+    derived: tuple[str, ...] = ()
+    """How `cache derive` changed the tokens since extraction, step by step; the grids are those of now."""
 
 
 class DatasetIdentity(FrozenModel):
@@ -82,6 +84,8 @@ class SplitManifest(FrozenModel):
     views: PositiveInt
     order: str
     """How `sample_id` was drawn, in words; the array itself is stored."""
+    order_seed: int | None = None
+    """`sample_id` is the beginning of `seeded_permutation(samples, order_seed)`; None: it is not."""
     format: StoreFormat
     shard_size: PositiveInt
     arrays: tuple[ArraySpec, ...]
@@ -145,13 +149,14 @@ def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:
         raise UserError(f"{path} is damaged, or not of format {FORMAT_VERSION}: {error}") from None
 
 
-def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
+def differences(stored: Any, given: Any, path: str = "") -> list[str]:
+    """Every field in which two manifests, as JSON, differ, in words."""
     if isinstance(stored, dict) and isinstance(given, dict):
         keys = list(dict.fromkeys([*stored, *given]))
         return [
             line
             for key in keys
-            for line in _differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
+            for line in differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
         ]
     return [] if stored == given else [f"{path} ({_short(stored)} there, {_short(given)} here)"]
 
@@ -171,12 +176,12 @@ def claim_manifest(path: Path, given: FrozenModel, ignore: tuple[str, ...] = ())
         return
     stored = read_manifest(path, type(given))
     excluded = set(ignore)
-    differences = _differences(
+    found = differences(
         stored.model_dump(mode="json", exclude=excluded),
         given.model_dump(mode="json", exclude=excluded),
     )
-    if differences:
+    if found:
         raise UserError(
-            f"{path.parent} was stored with another {'; another '.join(differences)}: "
+            f"{path.parent} was stored with another {'; another '.join(found)}: "
             "give another --out, or the options it was stored with"
         )

@@ -77,8 +77,8 @@ class ShardWriter:
             for array in self._manifest.arrays
         }
         with clear_when_full(engine.folder):
-            self._extents = engine.prepare(shard)
-            paths = {extent.path for extent in self._extents.values()}
+            self.extents = engine.prepare(shard)
+            paths = {extent.path for extent in self.extents.values()}
             self._files = {path: os.open(path, os.O_RDWR) for path in paths}
 
     def write(
@@ -131,7 +131,7 @@ class ShardWriter:
         self._skipped[record] = reason
 
     def _write_at(self, array: ArraySpec, run: int, first: int, content: memoryview) -> None:
-        extent = self._extents[array.name, run]
+        extent = self.extents[array.name, run]
         offset = extent.offset + first * array.record_bytes
         with clear_when_full(self._engine.folder):
             while content:
@@ -176,7 +176,7 @@ class ShardWriter:
     def _file_record(self, path: Path) -> FileRecord:
         file = self._files[atomic.temporary(path)]
         size = os.fstat(file).st_size
-        runs = run_extents(self._extents, atomic.temporary(path), self._manifest, self.shard)
+        runs = run_extents(self.extents, atomic.temporary(path), self._manifest, self.shard)
         return FileRecord(bytes=size, frame_crc32c=frame_checksum(file, size, runs.values()))
 
     def abort(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from cache.checksum import record_checksums
 from cache.engine import Extent, Run
 from cache.engines import open_engine
-from cache.manifest import MANIFEST, SplitManifest, read_manifest
+from cache.manifest import MANIFEST, SplitManifest, manifest_checksum, read_manifest
 from cache.record_file import read_rows
 from cache.shard_record import ShardRecord, read_shard_record, shard_record_path
 from configs import UserError
@@ -44,6 +44,17 @@ class SplitReader:
     def shard_record(self, shard: int) -> ShardRecord:
         """What was written when `shard` became whole."""
         return read_shard_record(self.folder, shard)
+
+    def owns(self, record: ShardRecord, shard: int) -> bool:
+        """Whether `record` is that of `shard` of this split, and not of another that took its place."""
+        manifest = self.manifest
+        expected = (
+            (manifest_checksum(manifest), shard, shard * manifest.shard_size, manifest.shard_records(shard)),
+            {path.relative_to(self.folder).as_posix() for path in self.engine.files(shard)},
+            {array.name for array in manifest.arrays},
+        )
+        place = (record.split_crc32c, record.shard, record.first, record.records)
+        return (place, set(record.files), set(record.arrays)) == expected
 
     def require_complete(self) -> None:
         """Raise `UserError` unless every shard is whole."""

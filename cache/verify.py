@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from cache.checksum import frame_checksum, record_checksums
 from cache.engine import Run, run_extents
 from cache.final_norm import FINAL_NORM
-from cache.manifest import MANIFEST, manifest_checksum
+from cache.manifest import MANIFEST
 from cache.shard_record import ShardRecord, shard_record_path
 from cache.split_reader import SplitReader
 from cache.store import Store
@@ -29,6 +29,8 @@ class Damage:
 
     path: Path
     what: str
+    shard: int | None = None
+    """The shard that it belongs to; None for what describes a split or the store."""
 
 
 def verify_store(store: Store, workers: int, on_bytes: Callable[[int], None]) -> Iterator[Damage]:
@@ -45,7 +47,7 @@ def verify_store(store: Store, workers: int, on_bytes: Callable[[int], None]) ->
             except UserError as error:
                 yield Damage(store.folder / dataset / name, str(error))
                 continue
-            yield from _verify_split(split, workers, on_bytes)
+            yield from verify_split(split, workers, on_bytes)
 
 
 def _verify_norm(store: Store) -> Iterator[Damage]:
@@ -55,7 +57,13 @@ def _verify_norm(store: Store) -> Iterator[Damage]:
         yield Damage(store.folder / FINAL_NORM, str(error))
 
 
-def _verify_split(split: SplitReader, workers: int, on_bytes: Callable[[int], None]) -> Iterator[Damage]:
+def verify_split(
+    split: SplitReader,
+    workers: int,
+    on_bytes: Callable[[int], None],
+    shards: Sequence[int] | None = None,
+) -> Iterator[Damage]:
+    """Every damage in one split, in all shards that are stored or in some of them."""
     named = split.manifest.dataset
     if (named.name, named.split) != (split.folder.parent.name, split.folder.name):
         yield Damage(split.folder / MANIFEST, f"is the manifest of {split.name}")
@@ -64,57 +72,54 @@ def _verify_split(split: SplitReader, workers: int, on_bytes: Callable[[int], No
         if not path.is_file() or path.read_bytes() != content:
             yield Damage(path, "is missing" if not path.is_file() else "differs from what the manifest says")
     with ThreadPoolExecutor(workers, "verify") as threads:
-        found = threads.map(lambda shard: _verify_shard(split, shard, on_bytes), split.stored_shards())
+        checked = split.stored_shards() if shards is None else shards
+        found = threads.map(lambda shard: _verify_shard(split, shard, on_bytes), checked)
         for damages in found:
             yield from damages
 
 
 def _verify_shard(split: SplitReader, shard: int, on_bytes: Callable[[int], None]) -> list[Damage]:
-    manifest = split.manifest
     try:
         record = split.shard_record(shard)
     except UserError as error:
-        return [Damage(shard_record_path(split.folder, shard), str(error))]
-    expected = (
-        (manifest_checksum(manifest), shard, shard * manifest.shard_size, manifest.shard_records(shard)),
-        {path.relative_to(split.folder).as_posix() for path in split.engine.files(shard)},
-        {array.name for array in manifest.arrays},
-    )
-    place = (record.split_crc32c, record.shard, record.first, record.records)
-    if (place, set(record.files), set(record.arrays)) != expected:
+        return [Damage(shard_record_path(split.folder, shard), str(error), shard)]
+    if not split.owns(record, shard):
         path = shard_record_path(split.folder, shard)
-        return [Damage(path, "is the record of another shard, or of another split")]
+        return [Damage(path, "is the record of another shard, or of another split", shard)]
     return [
-        damage for path in split.engine.files(shard) for damage in _verify_file(split, record, path, on_bytes)
+        Damage(path, what, shard)
+        for path in split.engine.files(shard)
+        for what in _differences_of(split, record, path, on_bytes)
     ]
 
 
-def _verify_file(
+def _differences_of(
     split: SplitReader, record: ShardRecord, path: Path, on_bytes: Callable[[int], None]
-) -> Iterator[Damage]:
+) -> Iterator[str]:
+    """How a file of a shard differs from what was written, in words."""
     expected = record.files[path.relative_to(split.folder).as_posix()]
     if not path.is_file():
-        yield Damage(path, "is missing")
+        yield "is missing"
         return
     size = path.stat().st_size
     if size != expected.bytes:
-        yield Damage(path, f"has {size:,} bytes, not {expected.bytes:,}")
+        yield f"has {size:,} bytes, not {expected.bytes:,}"
         return
     try:
         extents = split.engine.extents(record.shard)
     except UserError as error:
-        yield Damage(path, str(error))
+        yield str(error)
         return
     runs = run_extents(extents, path, split.manifest, record.shard)
     file = os.open(path, os.O_RDONLY)
     try:
         if frame_checksum(file, size, runs.values()) != expected.frame_crc32c:
-            yield Damage(path, "has damage outside its records")
+            yield "has damage outside its records"
         for run, (offset, _) in runs.items():
             bad = _bad_records(split, record, run, file, offset)
             if bad:
                 shown = ", ".join(map(str, bad[:8])) + (" …" if len(bad) > 8 else "")
-                yield Damage(path, f"has {len(bad)} damaged record(s) of {run[0]}: {shown}")
+                yield f"has {len(bad)} damaged record(s) of {run[0]}: {shown}"
     finally:
         os.close(file)
     on_bytes(size)

@@ -100,6 +100,9 @@ class DatasetConfig(FrozenModel):
     image_column: str | None = None
     label_column: str | None = None
     num_classes: PositiveInt | None = None
+    images: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="our split name → its images, for planning before a download"
+    )
     licence: str | None = None
     notes: str | None = None
 

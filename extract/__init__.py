@@ -7,7 +7,8 @@ split of a store and `extract_split` fills it.
 from extract.backbone import Backbone, BlockTokens
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions
-from extract.pipeline import extract_split, plan_split
+from extract.pipeline import extract_split
+from extract.split_plan import plan_split
 
 __all__ = [
     "Backbone",

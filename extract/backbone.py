@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from cache import BackboneIdentity, BlockGeometry
+from cache import BackboneIdentity
 from configs import TokenState
 from extract.final_norm import find_final_norm
+from extract.geometry import gives_prefix, measure_geometry, with_prefix
 from extract.transform import Normalize
 from extract.weights import weights_hash
 
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         self.licence = licence
         self.amp = amp
         self.normalize = Normalize(transform)
-        self._has_prefix = "return_prefix_tokens" in inspect.signature(model.forward_intermediates).parameters
+        self._has_prefix = gives_prefix(model)
         self._measure()
         self.tokens_state: TokenState = tokens or ("post" if self.final_norm else "pre")
 
@@ -63,17 +63,10 @@ class Backbone(nn.Module):
     def _measure(self) -> None:
         generator = torch.Generator().manual_seed(0)
         image = torch.rand((1, *self.transform["input_size"]), generator=generator)
-        depth = len(self.model.feature_info)
-        maps = self.model.forward_intermediates(
-            image,
-            indices=list(range(depth)),
-            norm=False,
-            output_fmt="NCHW",
-            intermediates_only=True,
-        )
-        self.blocks = tuple(BlockGeometry(grid=tuple(m.shape[2:]), dim=m.shape[1]) for m in maps)
-        last = self._intermediates(image, [depth - 1])[0]
-        self.prefix_roles = _prefix_roles(self.model, last.prefix)
+        geometry = measure_geometry(self.model, image)
+        self.blocks = geometry.blocks
+        self.prefix_roles = geometry.prefix
+        last = self._intermediates(image, [len(self.blocks) - 1])[0]
         self.final_norm = find_final_norm(self.model, image, last.patches)
 
     def _intermediates(self, images: torch.Tensor, blocks: Sequence[int]) -> list[BlockTokens]:
@@ -87,8 +80,7 @@ class Backbone(nn.Module):
                 return_prefix_tokens=True,
                 intermediates_only=True,
             )
-            pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in found]
-            return [BlockTokens(p, x if x is not None and x.shape[1] else None) for p, x in pairs]
+            return [BlockTokens(patches, prefix) for patches, prefix in with_prefix(found)]
         maps = self.model.forward_intermediates(
             images, indices=list(blocks), norm=False, output_fmt="NCHW", intermediates_only=True
         )
@@ -122,15 +114,3 @@ class Backbone(nn.Module):
             blocks=self.blocks,
             final_norm=self.final_norm.description if self.final_norm else None,
         )
-
-
-def _prefix_roles(model: nn.Module, prefix: torch.Tensor | None) -> tuple[str, ...]:
-    """What each prefix token is: `cls`, `dist` (DeiT's distillation token) or `register`."""
-    if prefix is None:
-        return ()
-    roles = [
-        role
-        for role, parameter in (("cls", "cls_token"), ("dist", "dist_token"))
-        if getattr(model, parameter, None) is not None
-    ]
-    return tuple(roles + ["register"] * (prefix.shape[1] - len(roles)))

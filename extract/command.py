@@ -10,27 +10,15 @@ import timm
 import torch
 
 from cache import Store, StoreManifest, chosen_device, create_store, launch, split_info
-from configs import UserError, parse, run_command
+from configs import parse, run_command
 from extract.backbone import Backbone
+from extract.disk_space import free_bytes, require_space, split_bytes, stored_bytes
 from extract.open_backbone import open_backbone
-from extract.options import ExtractOptions
-from extract.pipeline import SplitResult, extract_split, plan_split
+from extract.options import ExtractOptions, TokenOptions, chosen_blocks
+from extract.pipeline import SplitResult, extract_split
+from extract.planning import PlanOptions, show_plan
 from extract.sources import open_dataset
-
-
-def chosen_blocks(text: str, depth: int) -> tuple[int, ...]:
-    """Block numbers, ascending, of `last`, `all` or a list. Raises `UserError`."""
-    if text == "last":
-        return (depth - 1,)
-    if text == "all":
-        return tuple(range(depth))
-    try:
-        numbers = {int(part) for part in text.split(",")}
-    except ValueError:
-        raise UserError(f"--blocks {text}: give last, all, or numbers such as 5,11") from None
-    if any(not -depth <= number < depth for number in numbers):
-        raise UserError(f"--blocks {text}: the backbone has blocks 0 to {depth - 1}")
-    return tuple(sorted({number % depth for number in numbers}))
+from extract.split_plan import SplitPlan, plan_split
 
 
 def store_manifest(backbone: Backbone, options: ExtractOptions) -> StoreManifest:
@@ -49,7 +37,10 @@ def store_manifest(backbone: Backbone, options: ExtractOptions) -> StoreManifest
 
 
 def extract(options: ExtractOptions) -> None:
-    """Extract every split asked for, and say what is stored where."""
+    """Extract every split asked for, and say what is stored where; with --plan, only what it would cost."""
+    if options.plan:
+        show_plan(PlanOptions(**options.model_dump(include=set(TokenOptions.model_fields))))
+        return
     dataset = open_dataset(
         options.dataset, image_column=options.image_column, label_column=options.label_column
     )
@@ -58,6 +49,12 @@ def extract(options: ExtractOptions) -> None:
     blocks = chosen_blocks(options.blocks, len(backbone.blocks))
     device = chosen_device(options.device)
     store = options.out or Path("cache") / backbone.name
+    plans = {
+        split: plan_split(backbone, dataset, split, source, store=store, blocks=blocks, options=options)
+        for split, source in sources.items()
+    }
+    if not options.force:
+        _require_space(store, list(plans.values()))
     processes = launch()
     with processes.main_process_first():
         create_store(store, store_manifest(backbone, options))
@@ -65,14 +62,22 @@ def extract(options: ExtractOptions) -> None:
             backbone.final_norm.save(store)
     backbone.place_on(device)
     for split, source in sources.items():
-        plan = plan_split(backbone, dataset, split, source, store=store, blocks=blocks, options=options)
-        result = extract_split(plan, backbone, source, device)
+        result = extract_split(plans[split], backbone, source, device)
         if processes.is_main_process:
             print(_summary(store, dataset.name, split, result, processes.num_processes))
 
 
 def _splits(options: ExtractOptions, held: list[str]) -> list[str]:
     return held if options.split is None else [options.split]
+
+
+def _require_space(store: Path, plans: list[SplitPlan]) -> None:
+    """Raise `UserError` where the disk cannot hold what the store still lacks of the splits."""
+    missing = 0
+    for manifest in (plan.manifest for plan in plans):
+        folder = store / manifest.dataset.name / manifest.dataset.split
+        missing += max(0, split_bytes(manifest) - stored_bytes(folder))
+    require_space(store, missing, free_bytes(store))
 
 
 def _summary(store: Path, dataset: str, split: str, result: SplitResult, processes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from configs import BackboneConfig, UserError, load_backbone, names, unknown_name
 from extract.backbone import Amp, Backbone
+from extract.geometry import Geometry, measure_geometry
 from extract.transform import transform_settings
 from extract.weights import load_checkpoint
 
@@ -37,19 +39,17 @@ def open_backbone(spec: str, *, weights: str | None = None, amp: Amp = "none") -
     """Build the backbone `spec` and load its weights; `weights` (a file, or `none`) overrides which."""
     config = backbone_config(spec)
     chosen = weights or config.weights
-    arguments = {**config.arguments, "num_classes": 0}
     torch.manual_seed(RANDOM_SEED)
-    model = _create(config.timm, arguments, pretrained=chosen == "hub")
+    model = _create(config, pretrained=chosen == "hub")
     if chosen.startswith("bundled:"):
         with as_file(files("extract.bundled").joinpath(chosen.removeprefix("bundled:"))) as path:
             load_checkpoint(model, path)
     elif chosen not in ("hub", "none"):
         load_checkpoint(model, Path(chosen).expanduser())
-    options = "".join(f" {name}={value}" for name, value in config.arguments.items())
     return Backbone(
         model,
         name=config.name,
-        source=f"timm:{config.timm}{options}",
+        source=_source(config),
         transform=transform_settings(model, config.transform),
         tokens=config.tokens,
         licence=config.licence,
@@ -57,7 +57,40 @@ def open_backbone(spec: str, *, weights: str | None = None, amp: Amp = "none") -
     )
 
 
-def _create(name: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:
+@dataclass(frozen=True)
+class Architecture:
+    """A backbone without its weights: what it is called, how it is fed and what it gives."""
+
+    name: str
+    source: str
+    transform: dict[str, Any]
+    geometry: Geometry
+
+
+def open_architecture(spec: str) -> Architecture:
+    """The architecture of the backbone `spec`, in next to no memory and without the network."""
+    config = backbone_config(spec)
+    try:
+        return _architecture(config, torch.device("meta"))
+    except RuntimeError:  # a few models look at values, which tensors on `meta` have not
+        return _architecture(config, torch.device("cpu"))
+
+
+def _architecture(config: BackboneConfig, device: torch.device) -> Architecture:
+    with device:
+        model = _create(config, pretrained=False).eval()
+    transform = transform_settings(model, config.transform)
+    geometry = measure_geometry(model, torch.zeros(1, *transform["input_size"], device=device))
+    return Architecture(config.name, _source(config), transform, geometry)
+
+
+def _source(config: BackboneConfig) -> str:
+    options = "".join(f" {name}={value}" for name, value in config.arguments.items())
+    return f"timm:{config.timm}{options}"
+
+
+def _create(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
+    name, arguments = config.timm, {**config.arguments, "num_classes": 0}
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise unknown_name("timm model", architecture, timm.list_models())

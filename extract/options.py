@@ -1,7 +1,8 @@
-"""The options of `extract`."""
+"""The options of `extract`, and those that it shares with its plan."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,20 +10,12 @@ import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from cache import StoreFormat, TokenDtype
-from configs import FrozenModel, optional
+from configs import FrozenModel, UserError, optional
 from extract.backbone import Amp
 
 
-class ExtractOptions(FrozenModel):
-    """Run a frozen backbone once over a data set and store its tokens.
-
-    An interrupted run goes on where it stopped when the same command is given again.
-
-    Examples:
-      extract --backbone mae_digits --dataset digits
-      extract --backbone mae_vitl --dataset imagenet --amp bfloat16 --batch-size 256
-      extract --backbone timm:vit_small_patch16_224.dino --dataset folder:~/photos --blocks all
-    """
+class TokenOptions(FrozenModel):
+    """Whose tokens of which images, where to, and with what: what `extract` and `cache plan` share."""
 
     backbone: str = Field(description="a name in configs/backbones, or timm:NAME for any timm model")
     dataset: str = Field(
@@ -37,10 +30,10 @@ class ExtractOptions(FrozenModel):
     )
     blocks: str = Field(default="last", description="last, all, or a list such as 5,11 (-1: the last)")
     dtype: TokenDtype = Field(default="float16", description="how tokens are stored")
-    format: StoreFormat = Field(default="zarr", description="Zarr v3, or HDF5")
     out: Annotated[Path | None, optional("PATH")] = Field(
         default=None, description="the store; without it, cache/BACKBONE"
     )
+    force: bool = Field(default=False, description="go on although the disk cannot hold the tokens")
     limit: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="only so many samples, drawn by the record order's seed"
     )
@@ -52,6 +45,35 @@ class ExtractOptions(FrozenModel):
         default=None, description="cuda, cpu, …; without it, the fastest there is"
     )
     amp: Amp = Field(default="none", description="mixed precision of the forward pass")
+    image_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )
+    label_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )
+
+    @property
+    def decoding_processes(self) -> int:
+        """`workers`, or what stands for it; 0: the main process decodes."""
+        return min(16, os.cpu_count() or 1) if self.workers is None else self.workers
+
+
+class ExtractOptions(TokenOptions):
+    """Run a frozen backbone once over a data set and store its tokens.
+
+    An interrupted run goes on where it stopped when the same command is given again.
+
+    Examples:
+      extract --backbone mae_digits --dataset digits
+      extract --backbone mae_vitl --dataset imagenet --amp bfloat16 --batch-size 256
+      extract --backbone timm:vit_small_patch16_224.dino --dataset folder:~/photos --blocks all
+    """
+
+    plan: bool = Field(
+        default=False,
+        description="extract nothing: print what it would cost (`cache plan` has more options for that)",
+    )
+    format: StoreFormat = Field(default="zarr", description="Zarr v3, or HDF5")
     on_error: Annotated[Literal["stop", "skip"], tyro.conf.arg(name="on-error")] = Field(
         default="stop",
         description="an image that cannot be read: stop, or record it and leave it out",
@@ -60,9 +82,18 @@ class ExtractOptions(FrozenModel):
     shard_size: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="records in a shard; without it, about 256 MiB of patches"
     )
-    image_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
-    label_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
+
+
+def chosen_blocks(text: str, depth: int) -> tuple[int, ...]:
+    """Block numbers, ascending, of `last`, `all` or a list. Raises `UserError`."""
+    if text == "last":
+        return (depth - 1,)
+    if text == "all":
+        return tuple(range(depth))
+    try:
+        numbers = {int(part) for part in text.split(",")}
+    except ValueError:
+        raise UserError(f"--blocks {text}: give last, all, or numbers such as 5,11") from None
+    if any(not -depth <= number < depth for number in numbers):
+        raise UserError(f"--blocks {text}: the backbone has blocks 0 to {depth - 1}")
+    return tuple(sorted({number % depth for number in numbers}))

@@ -12,7 +12,7 @@ import pytest
 import torch
 import zarr
 
-from cache import SplitManifest, SplitReader, StoreFormat, TokenDataset, TokenDtype
+from cache import SplitManifest, SplitReader, StoreFormat, TokenDataset, TokenDtype, encode
 
 LAYOUTS: dict[str, dict[str, int]] = {
     "last shard of one record": {"views": 2, "records": 9, "shard_size": 4},
@@ -25,10 +25,16 @@ CASES = [
     pytest.param((engine, dtype, layout), id=f"{engine}-{dtype}-{layout}")
     for engine in ("zarr", "hdf5")
     for layout in LAYOUTS
-    for dtype in ("float16", "bfloat16", "float32")
+    for dtype in ("float16", "bfloat16", "float32", "int8")
     if dtype == "float16" or layout == "last shard of one record"
 ]
-TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "int64": torch.int64}
+TORCH = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "int8": torch.int8,
+    "int64": torch.int64,
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def test_token_dataset_gives_what_the_stock_library_reads(written: Written) -> N
             assert torch.equal(getattr(batch, kind), expected)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8"])
 def test_hdf5_datasets_are_contiguous_and_aligned_to_pages(
     tmp_path: Path,
     dtype: TokenDtype,
@@ -149,6 +155,31 @@ def test_zarr_says_which_unsigned_integers_are_bfloat16(
 ) -> None:
     folder = write_split(tmp_path, split_manifest(dtype="bfloat16"))
     assert zarr.open_array(folder / "block3/patches", mode="r").attrs["dtype"] == "bfloat16"
+
+
+def test_stock_libraries_read_int8_tokens_as_codes_times_scales(
+    tmp_path: Path,
+    engine: StoreFormat,
+    split_manifest: Callable[..., SplitManifest],
+    split_values: Callable[..., dict[str, np.ndarray]],
+    write_split: Callable[..., Path],
+) -> None:
+    manifest = split_manifest(format=engine, dtype="int8", dim=130)
+    values = split_values(manifest)
+    tokens = torch.randn(1, 10, 3, 130, generator=torch.Generator().manual_seed(0))
+    encoded = encode(tokens, "int8")
+    assert encoded.scales is not None
+    values["block3/patches"] = encoded.tokens.numpy()
+    values["block3/patches_scale"] = encoded.scales.numpy()
+    folder = write_split(tmp_path, manifest, values)
+    stock = _stock_split(Written(tmp_path, folder, manifest, values))
+    codes, scales = stock["block3/patches"], stock["block3/patches_scale"]
+    assert (codes.dtype, scales.dtype) == (np.int8, np.float16)
+    # 130 channels: two groups of 44 and one of 42
+    by_hand = codes * scales.astype(np.float32).repeat(44, axis=-1)[..., :130]
+    batch = TokenDataset(SplitReader(folder), 3, ["patches"]).__getitems__(range(10))
+    np.testing.assert_array_equal(batch.decoded("patches"), by_hand[0])
+    np.testing.assert_allclose(by_hand, tokens, atol=0.02)
 
 
 def test_views_of_an_incomplete_split_still_open(

@@ -17,7 +17,12 @@ SplitOf = Callable[..., SplitManifest]
 ValuesOf = Callable[..., dict[str, np.ndarray]]
 Writing = Callable[..., Path]
 KINDS = ("patches", "prefix", "mean", "mean_normed")
-TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+TORCH = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "int8": torch.int8,
+}
 
 
 @pytest.fixture
@@ -182,3 +187,49 @@ def test_a_damaged_record_is_refused_as_it_is_read(dataset: TokenDataset, name: 
     extent.path.write_bytes(content)
     with pytest.raises(UserError, match=f"record 6 of {name} is damaged .shard 1."):
         TokenDataset(SplitReader(split.folder), 3, KINDS, verify=True)[6]
+
+
+@pytest.fixture
+def int8_split(
+    store: Path,
+    engine: StoreFormat,
+    split_manifest: SplitOf,
+    split_values: ValuesOf,
+    write_split: Writing,
+) -> tuple[SplitReader, dict[str, np.ndarray]]:
+    """Ten records of int8 tokens, 130 channels wide, so that each has three scales; and their values."""
+    manifest = split_manifest(format=engine, dtype="int8", dim=130)
+    values = split_values(manifest)
+    return SplitReader(write_split(store, manifest, values)), values
+
+
+def test_int8_tokens_come_with_their_scales(int8_split: tuple[SplitReader, dict[str, np.ndarray]]) -> None:
+    reader, values = int8_split
+    batch = TokenDataset(reader, 3, ["patches", "prefix"]).__getitems__([7, 2])
+    for kind, count in (("patches", 3), ("prefix", 1)):
+        scales = getattr(batch, f"{kind}_scale")
+        assert (scales.dtype, scales.shape) == (torch.float16, (2, count, 3))
+        np.testing.assert_array_equal(scales, values[f"block3/{kind}_scale"][0, [7, 2]])
+        np.testing.assert_array_equal(getattr(batch, kind), values[f"block3/{kind}"][0, [7, 2]])
+
+
+def test_scales_of_arrays_not_asked_for_are_absent(
+    int8_split: tuple[SplitReader, dict[str, np.ndarray]],
+) -> None:
+    reader, _ = int8_split
+    assert TokenDataset(reader, 3, ["mean"])[0].patches_scale is None
+    batch = TokenDataset(reader, 3, ["prefix"])[0]
+    assert (batch.patches, batch.patches_scale) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["block3/patches_scale", "block3/prefix_scale"])
+def test_a_damaged_scale_is_refused_as_it_is_read(
+    int8_split: tuple[SplitReader, dict[str, np.ndarray]], name: str
+) -> None:
+    reader, _ = int8_split
+    extent = reader.engine.extents(1)[name, 0]
+    content = bytearray(extent.path.read_bytes())
+    content[extent.offset + 2 * reader.manifest.array(name).record_bytes] ^= 1
+    extent.path.write_bytes(content)
+    with pytest.raises(UserError, match=f"record 6 of {name} is damaged .shard 1."):
+        TokenDataset(SplitReader(reader.folder), 3, ["patches", "prefix"], verify=True)[6]

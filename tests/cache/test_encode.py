@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache import TokenDtype, encode, refuse_unless_finite
+from cache import TokenDtype, decode, encode, refuse_unless_finite
 from configs import UserError
 
 
@@ -68,13 +68,57 @@ def test_what_overflows_float16_fits_the_wider_dtypes(dtype: TokenDtype) -> None
     assert encode(tokens, dtype).maximum == pytest.approx(7e4, rel=1e-2)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_tokens_that_are_not_finite_are_refused_by_channel(value: float, dtype: TokenDtype) -> None:
     tokens = _tokens()
     tokens[3, 2, 5] = value
     with pytest.raises(UserError, match=r"block3/patches: .*NaN or infinite tokens \(channel 5\)"):
         _refuse(tokens, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_floats_decode_to_float32(dtype: TokenDtype) -> None:
+    stored = _tokens().to(getattr(torch, dtype))
+    decoded = decode(stored, None)
+    assert decoded.dtype == torch.float32
+    assert torch.equal(decoded, stored.float())
+
+
+def test_int8_gives_codes_with_a_scale_for_each_token_and_group() -> None:
+    tokens = torch.randn(2, 3, 130, generator=torch.Generator().manual_seed(0))
+    encoded = encode(tokens, "int8")
+    assert (encoded.tokens.dtype, encoded.tokens.shape) == (torch.int8, (2, 3, 130))
+    assert encoded.scales is not None
+    assert (encoded.scales.dtype, encoded.scales.shape) == (torch.float16, (2, 3, 3))
+    torch.testing.assert_close(decode(encoded.tokens, encoded.scales), tokens, rtol=0, atol=0.02)
+
+
+def test_only_int8_has_scales() -> None:
+    assert all(encode(_tokens(), dtype).scales is None for dtype in ("float16", "bfloat16", "float32"))
+
+
+def test_range_of_int8_is_that_of_the_tokens() -> None:
+    encoded = encode(_tokens(), "int8")
+    assert (encoded.minimum, encoded.maximum) == (_tokens().min(), _tokens().max())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_values_too_large_for_the_scales_of_int8_are_refused_by_channel(sign: int) -> None:
+    tokens = _tokens()
+    tokens[2, 1, 4] = sign * 8.4e6
+    with pytest.raises(
+        UserError, match=r"block3/patches: channel 4 reaches 8\.4e\+06, beyond int8 \(largest 8\.319e\+06\)"
+    ):
+        _refuse(tokens, "int8")
+
+
+def test_the_largest_value_of_int8_is_kept() -> None:
+    tokens = _tokens()
+    tokens[2, 1, 4] = -127 * 65504
+    _refuse(tokens, "int8")
+    encoded = encode(tokens, "int8")
+    assert decode(encoded.tokens, encoded.scales)[2, 1, 4] == -127 * 65504
 
 
 def test_not_finite_is_told_before_overflow() -> None:

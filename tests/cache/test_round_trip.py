@@ -31,13 +31,13 @@ plans = st.builds(
     layout=st.fixed_dictionaries(
         {
             "format": st.sampled_from(["zarr", "hdf5"]),
-            "dtype": st.sampled_from(["float16", "bfloat16", "float32"]),
+            "dtype": st.sampled_from(["float16", "bfloat16", "float32", "int8"]),
             "records": st.integers(1, 12),
             "shard_size": st.integers(1, 13),
             "views": st.integers(1, 3),
             "num_tokens": st.integers(1, 6),
             "num_prefix": st.integers(0, 2),
-            "dim": st.integers(1, 6),
+            "dim": st.integers(1, 6) | st.just(65),
             "normed_mean": st.booleans(),
         }
     ),

@@ -110,7 +110,7 @@ def test_a_damaged_record_is_named(store: Path, engine: StoreFormat) -> None:
     content[extent.offset + 2 * record_bytes] ^= 4
     extent.path.write_bytes(content)
     (damage,) = damages(store)
-    assert damage == Damage(extent.path, "has 1 damaged record(s) of block3/patches: 6")
+    assert damage == Damage(extent.path, "has 1 damaged record(s) of block3/patches: 6", shard=1)
 
 
 def test_truncated_and_missing_files_are_told_apart(store: Path, engine: StoreFormat) -> None:
@@ -119,7 +119,7 @@ def test_truncated_and_missing_files_are_told_apart(store: Path, engine: StoreFo
     (damage,) = damages(store)
     assert "bytes, not" in damage.what
     path.unlink()
-    assert damages(store) == [Damage(path, "is missing")]
+    assert damages(store) == [Damage(path, "is missing", shard=1)]
 
 
 def test_two_shards_that_changed_places_are_both_found(store: Path, engine: StoreFormat) -> None:

@@ -1,0 +1,143 @@
+"""What a benchmark says: options, facts of the machine, table, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from measure import Row, Section
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+from workload import QUICK, Workload
+
+from configs import FrozenModel, UserError, optional
+
+INSTALL = "pip install -e .[bench]"
+
+LIBRARIES = (
+    "frozen-tokens",
+    "numpy",
+    "torch",
+    "zarr",
+    "zarrs",
+    "h5py",
+    "tensorstore",
+    "safetensors",
+    "webdataset",
+    "google-crc32c",
+)
+
+CONSOLE = Console(width=None if Console().is_terminal else 110)
+
+COLOURS = {"ours": "bold green", "ceiling": "dim", "other": ""}
+
+
+class BenchOptions(FrozenModel):
+    """What every benchmark of the store can be told."""
+
+    folder: Path = Field(description="where everything is written; made and removed, it must not exist")
+    quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
+    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
+        default=None, description="save every number and the facts of the machine; not by default"
+    )
+    chart: Annotated[Path | None, optional("FILE.svg|png")] = Field(
+        default=None, description="draw a bar chart; not by default"
+    )
+
+    @property
+    def workload(self) -> Workload:
+        """The sizes that are measured."""
+        return QUICK if self.quick else Workload()
+
+
+def refuse_what_cannot_be_saved(options: BenchOptions) -> None:
+    """Raise `UserError` now rather than after the run."""
+    for path in (options.json_, options.chart):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise UserError(f"{path.parent} is no folder: make it first")
+    if options.chart is not None and options.chart.suffix not in (".svg", ".png"):
+        raise UserError(f"--chart {options.chart}: name a .svg or a .png")
+    if options.chart is not None and find_spec("matplotlib") is None:
+        raise UserError(f"--chart needs matplotlib: {INSTALL}")
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the figures were taken on."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "load_average_before": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
+
+
+def save(path: Path, **content: Any) -> None:
+    """Write one run as JSON."""
+    path.write_text(json.dumps(content, indent=1, default=asdict) + "\n")
+
+
+def print_facts(facts: dict[str, Any], workload: Workload) -> None:
+    """Machine and sizes in two lines."""
+    CONSOLE.print(
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_bytes'] / 1e9:.0f} GB; "
+        f"load average before: {facts['load_average_before']:.1f}\n"
+        f"{workload.records:,} records of {workload.tokens} × {workload.dim} float16, "
+        f"{workload.record_bytes / 1e3:.0f} KB each, {workload.bytes / 1e6:,.0f} MB; shards of "
+        f"{workload.shard:,}, batches of {workload.batch}; {workload.rounds} rounds, each contender in turn"
+    )
+
+
+def print_section(section: Section) -> None:
+    """A table, fastest first."""
+    table = Table(
+        title=section.title, title_justify="left", caption=section.note or None, caption_justify="left"
+    )
+    table.add_column("contender", no_wrap=True)
+    for column in ("images/s", "MB/s", "× ceiling", "fastest rounds", "within a round"):
+        table.add_column(column, justify="right")
+    for row in section.rows:
+        table.add_row(*_cells(row), style=COLOURS[row.role])
+    for label in section.not_installed:
+        table.add_row(label, f"not installed ({INSTALL})", style="dim")
+    CONSOLE.print(table)
+
+
+def _cells(row: Row) -> Sequence[str]:
+    return (
+        row.label + (" (ceiling)" if row.role == "ceiling" else ""),
+        f"{row.images_per_second:,.0f}",
+        f"{row.images_per_second * row.image_bytes / 1e6:,.0f}",
+        f"{row.ceiling_share:.3f}",
+        f"{row.fastest_share:.3f}",
+        f"{row.ceiling_share_low:.3f}–{row.ceiling_share_high:.3f}",
+    )

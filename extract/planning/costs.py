@@ -1,0 +1,121 @@
+"""What extracting and probing cost in bytes and seconds.
+
+With n images in all splits, t of them in the training split (`train`, or the first one there is), r bytes
+kept of an image and p bytes of it that a probe reads (patches, and their scales in int8, of the last block
+stored):
+
+    store         n · r                                                  bytes
+    compute(m)    max(m / decode, m / backbone)                          seconds for m images; the sum of the
+                                                                         two where they share the processor
+    extraction    max(compute(n), n · r / write)                         seconds
+    epoch         device  max(t · p / device, t / probe)                 seconds
+                  host    max(t · p / host, t / probe)
+                  stream  max(t · p / read, t · p / host, t / probe)
+    online epoch  compute(t), with each image's 1 / probe added to its 1 / backbone
+    break-even    ⌈extraction / (online epoch − epoch)⌉                  epochs; never, unless positive
+
+The epoch that counts is that of the first tier that holds the patches of all splits, chosen as `TokenLoader`
+does. Reading them into that tier once is not counted, nor are manifests, indices and checksums: 0.1 KB or so
+of an image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cache import Tier, TokenDtype
+from cache.residency import FITTING_SHARE
+from extract.planning.measure import Machine
+from extract.planning.work import Work
+
+Stage = Literal["backbone", "decoding", "disk"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of `work` on `machine`, of whose rates only the device's and the probe's may be unknown."""
+
+    work: Work
+    machine: Machine
+
+    @property
+    def train_split(self) -> str:
+        """The split that probes train on."""
+        return "train" if "train" in self.work.images else next(iter(self.work.images))
+
+    @property
+    def _images(self) -> int:
+        return sum(self.work.images.values())
+
+    @property
+    def _train_images(self) -> int:
+        return self.work.images[self.train_split]
+
+    def store_bytes(self, blocks: Sequence[int], dtype: TokenDtype) -> int:
+        """Records of all splits."""
+        return self._images * self.work.record_bytes(blocks, dtype)
+
+    def extraction(self, dtype: TokenDtype) -> tuple[float, Stage]:
+        """Seconds to store the blocks asked for, and what takes longest."""
+        rates, images = self.machine.rates, self._images
+        size = self.store_bytes(self.work.blocks, dtype)
+        stages: dict[Stage, float] = {
+            "backbone": _seconds(images, rates.backbone_images_per_second),
+            "decoding": _seconds(images, rates.decode_images_per_second),
+            "disk": _seconds(size, rates.disk_write_bytes_per_second),
+        }
+        compute = self._compute(stages["decoding"], stages["backbone"])
+        if stages["disk"] > compute:
+            return stages["disk"], "disk"
+        return compute, "decoding" if stages["decoding"] > stages["backbone"] else "backbone"
+
+    def online_epoch(self) -> float:
+        """Seconds of an epoch that decodes every image and runs the backbone on it."""
+        rates, images = self.machine.rates, self._train_images
+        backbone = _seconds(images, rates.backbone_images_per_second)
+        probe = _seconds(images, rates.probe_images_per_second)
+        return self._compute(_seconds(images, rates.decode_images_per_second), backbone + probe)
+
+    def _compute(self, decoding: float, forward: float) -> float:
+        return decoding + forward if self.machine.shared_processor else max(decoding, forward)
+
+    def probe_bytes(self, dtype: TokenDtype) -> int:
+        """What an epoch reads."""
+        return self._train_images * self.work.probe_bytes(dtype)
+
+    def epoch(self, tier: Tier, dtype: TokenDtype) -> float | None:
+        """Seconds of an epoch that reads from `tier`; None where there is no such memory."""
+        rates, size = self.machine.rates, self.probe_bytes(dtype)
+        if tier == "device" and rates.device_bytes_per_second is None:
+            return None
+        reading = {
+            "device": (rates.device_bytes_per_second,),
+            "host": (rates.host_bytes_per_second,),
+            "stream": (rates.disk_read_bytes_per_second, rates.host_bytes_per_second),
+        }[tier]
+        training = _seconds(self._train_images, rates.probe_images_per_second)
+        return max(training, *(_seconds(size, rate) for rate in reading))
+
+    def fits(self, tier: Tier, dtype: TokenDtype) -> bool:
+        """Whether `tier` holds the patches of all splits."""
+        rates = self.machine.rates
+        memory = {
+            "device": rates.device_memory_bytes,
+            "host": rates.host_memory_bytes,
+            "stream": math.inf,
+        }[tier]
+        return self._images * self.work.probe_bytes(dtype) <= FITTING_SHARE * (memory or 0)
+
+
+def _seconds(amount: float, rate: float | None) -> float:
+    """At a rate that is not known, no time."""
+    return 0.0 if rate is None else amount / rate
+
+
+def break_even(extraction: float, epoch: float, online_epoch: float) -> int | None:
+    """From how many epochs on extracting first is no slower; None where it never is."""
+    saved = online_epoch - epoch
+    return math.ceil(extraction / saved) if saved > 0 else None

@@ -1,0 +1,145 @@
+"""`cache repair`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from cache import (
+    Damage,
+    ShardResult,
+    SplitReader,
+    Store,
+    chosen_device,
+    differences,
+    open_split_writer,
+    verify_split,
+)
+from configs import FrozenModel, UserError, Verb, optional
+from extract.backbone import Amp, Backbone
+from extract.open_backbone import open_backbone
+from extract.repair import Extraction, repair_shards
+from extract.sources import Dataset, ImageSource, open_dataset
+
+PRECISIONS: dict[str, Amp] = {"bfloat16 autocast": "bfloat16", "float16 autocast": "float16"}
+"""The precision in a backbone's identity → the option that gives it; float32: none."""
+
+EXIT_DAMAGED = 1
+THREADS = os.cpu_count() or 1
+
+
+class RepairOptions(FrozenModel):
+    """Mend a damaged store: its damaged records are extracted again, and nothing else is.
+
+    Give the data set and the backbone that it was made from. On the same machine, with the same
+    batch size, the same bytes come back; where others do, it says so. Exit code 1 when damage is left.
+
+    Example: cache repair cache/mae_digits --backbone mae_digits --dataset digits
+    """
+
+    path: Annotated[Path, tyro.conf.Positional] = Field(description="the store")
+    backbone: str = Field(description="as for extract")
+    dataset: str = Field(description="as for extract; the damage in its splits is repaired")
+    weights: Annotated[str | None, optional("FILE|none")] = Field(default=None, description="as for extract")
+    batch_size: PositiveInt = Field(default=64, description="that of the extraction")
+    workers: Annotated[NonNegativeInt | None, optional("INT")] = Field(
+        default=None, description="image-decoding processes, as for extract"
+    )
+    device: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
+    image_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )
+    label_column: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="of an hf: data set"
+    )
+
+
+def repair(options: RepairOptions) -> None:
+    """Repair the splits of the data set, say what was done, and what is left."""
+    store = Store(options.path)
+    dataset = open_dataset(
+        options.dataset, image_column=options.image_column, label_column=options.label_column
+    )
+    held = store.splits().get(dataset.name)
+    if held is None:
+        raise UserError(f"{store.folder} holds {', '.join(store.splits())}, not {dataset.name}")
+    backbone = _backbone_of(store, options)
+    if backbone.final_norm is not None:
+        backbone.final_norm.save(store.folder)
+    left = [damage for name in held for damage in _repair_split(store, dataset, name, backbone, options)]
+    for damage in left:
+        print(f"{damage.path}: {damage.what}")
+    print(f"{store.folder}: {f'{len(left)} damaged file(s) left' if left else f'{dataset.name} is sound'}")
+    if left:
+        raise SystemExit(EXIT_DAMAGED)
+
+
+def _backbone_of(store: Store, options: RepairOptions) -> Backbone:
+    """The backbone that `options` name, which must be the store's."""
+    stored = store.manifest.backbone
+    amp = PRECISIONS.get(stored.precision, "none")
+    backbone = open_backbone(options.backbone, weights=options.weights, amp=amp)
+    found = differences(stored.model_dump(mode="json"), backbone.identity().model_dump(mode="json"))
+    if found:
+        raise UserError(f"{store.folder} was extracted by another backbone: {'; '.join(found)}")
+    backbone.place_on(chosen_device(options.device))
+    return backbone
+
+
+def _repair_split(
+    store: Store, dataset: Dataset, name: str, backbone: Backbone, options: RepairOptions
+) -> list[Damage]:
+    """Repair one split; the damage that is left."""
+    try:
+        split = store.split(dataset.name, name)
+    except UserError as error:
+        advice = "move it away and give the extract command again, which keeps every whole shard"
+        return [Damage(store.folder / dataset.name / name, f"{error}; {advice}")]
+    damages = list(verify_split(split, THREADS, lambda _: None))
+    if not damages:
+        return []
+    for damage in damages:
+        print(f"{damage.path}: {damage.what}")
+    shards = sorted({damage.shard for damage in damages if damage.shard is not None})
+    extraction = Extraction(
+        backbone,
+        _same_source(split, dataset, name),
+        chosen_device(options.device),
+        options.batch_size,
+        options.workers or 0,
+    )
+    with open_split_writer(store.folder, split.manifest) as writer:  # writes what describes the format anew
+        for result in repair_shards(split, writer, shards, extraction):
+            print(f"{split.name}: {_in_words(result)}")
+    return list(verify_split(SplitReader(split.folder), THREADS, lambda _: None, shards))
+
+
+def _same_source(split: SplitReader, dataset: Dataset, name: str) -> ImageSource:
+    source = dataset.open(name)
+    if source.fingerprint != split.manifest.dataset.fingerprint:
+        raise UserError(
+            f"{split.name} was extracted from other images than {dataset.source} holds now: "
+            "give the data set as it was"
+        )
+    return source
+
+
+def _in_words(result: ShardResult) -> str:
+    """What was done to a shard."""
+    if not result.replaced:
+        return f"shard {result.shard} written anew, no record was lost"
+    done = f"shard {result.shard}: {result.replaced} record(s) extracted again"
+    if result.changed is None:
+        return f"{done}; whether they are the bytes that were lost cannot be known"
+    if not result.changed:
+        return f"{done}, the very bytes that were lost"
+    return f"{done}; {result.changed} differ from what was lost (other machine, versions or batch size)"
+
+
+REPAIR = Verb(RepairOptions, repair)
