@@ -65,5 +65,5 @@ def cold_reads(folder: Path, workload: Workload) -> Section:
         not_installed=[reader.label for reader in READERS if not reader.installed],
     )
     return dataclasses.replace(
-        section, note=f"at most {max(stayed):.2%} of a contender's files stayed in memory"
+        section, note=f"at most {max(stayed):.2%} of the files stayed in memory"
     )

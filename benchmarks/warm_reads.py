@@ -42,6 +42,8 @@ def warm_reads(folder: Path, workload: Workload) -> Section:
             epoch = reader.open(folder / reader.store, workload)
             require_right(reader.label, epoch, workload)
             contenders.append(_draining(reader.label, epoch, workload.record_bytes, ours=reader.ours))
+    for contender in contenders:
+        contender.run()  # workers were forked after the buffers were filled: the next writes copy pages
     return measure(
         "warm",
         f"Random batches of {workload.batch}, page cache warm",

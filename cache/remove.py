@@ -73,9 +73,9 @@ class Removal:
 def remove(options: RemoveOptions) -> None:
     """`cache rm`: show what would go, ask, remove it. Raises `UserError` where that cannot be."""
     removal = _plan(options)
-    size = sum(map(_bytes, removal.splits))
-    for split in removal.splits:
-        print(_in_words(split))
+    sizes = {split: _bytes(split) for split in removal.splits}
+    for split, size in sizes.items():
+        print(f"{split}: {_records_in_words(split)}, {size / 1e6:,.1f} MB")
     with _failures_in_words(), ExitStack() as locks:
         for split in removal.splits:
             _keep_writers_out(split, locks)
@@ -84,7 +84,7 @@ def remove(options: RemoveOptions) -> None:
             raise SystemExit(EXIT_DECLINED)
         left = _remove(removal)
     others = f"; {', '.join(left)} stays there, which is no part of the store" if left else ""
-    print(f"removed {removal.name} ({size / 1e6:,.1f} MB){others}")
+    print(f"removed {removal.name} ({sum(sizes.values()) / 1e6:,.1f} MB){others}")
 
 
 def _plan(options: RemoveOptions) -> Removal:
@@ -140,10 +140,9 @@ def _manifest(split: Path) -> SplitManifest | None:
         return None
 
 
-def _in_words(split: Path) -> str:
+def _records_in_words(split: Path) -> str:
     manifest = _manifest(split)
-    records = "its manifest is missing or damaged" if manifest is None else f"{manifest.records:,} records"
-    return f"{split}: {records}, {_bytes(split) / 1e6:,.1f} MB"
+    return "its manifest is missing or damaged" if manifest is None else f"{manifest.records:,} records"
 
 
 def _keep_writers_out(split: Path, locks: ExitStack) -> None:
