@@ -96,7 +96,7 @@ def run(options: LoaderBenchOptions) -> None:
             overhead=overhead,
         )
     if options.chart is not None:
-        draw([section for section in sections if section.name != "int8"], options.chart)
+        draw(sections, options.chart)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ LOGARITHMIC_FROM = 10
 
 
 def draw(sections: Sequence[Section], path: Path) -> None:
-    """One panel for each section, fastest contender on top; the ceilings are dashed lines."""
+    """One panel for each section that others are in, fastest on top; the ceilings are dashed lines."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    sections = [section for section in sections if any(row.role == "other" for row in section.rows)]
     heights = [HEAD_INCHES + BAR_INCHES * len(_bars(section)) for section in sections]
     figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained", facecolor="white")
     panels = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -65,7 +66,7 @@ def _panel(axes: Axes, section: Section) -> None:
         label.set_fontweight("bold" if row.role == "ours" else "normal")
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_title(section.title, loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(f"speed, as a share of: {section.ceiling.label}", fontsize=8)
+    axes.set_xlabel(f"speed, as a share of: {section.ceiling}", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

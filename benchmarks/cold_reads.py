@@ -64,6 +64,4 @@ def cold_reads(folder: Path, workload: Workload) -> Section:
         rounds=workload.rounds,
         not_installed=[reader.label for reader in READERS if not reader.installed],
     )
-    return dataclasses.replace(
-        section, note=f"at most {max(stayed):.2%} of the files stayed in memory"
-    )
+    return dataclasses.replace(section, note=f"at most {max(stayed):.2%} of the files stayed in memory")

@@ -47,19 +47,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Contenders measured together, against the first ceiling among them."""
+    """Contenders measured together, fastest first."""
 
     name: str
     title: str
+    ceiling: str  # label of the one that all shares are of
     rows: tuple[Row, ...]
     not_installed: tuple[str, ...] = ()
     note: str = ""
-
-    @property
-    def ceiling(self) -> Row:
-        """What all shares are of."""
-        return next(row for row in self.rows if row.role == "ceiling")
-
 
 def take_turns(contenders: Sequence[Contender], rounds: int, title: str) -> dict[str, list[float]]:
     """Seconds per image of each contender in each round.
@@ -88,10 +83,10 @@ def measure(
 ) -> Section:
     """Take turns and compare all with the first ceiling among `contenders`."""
     seconds = take_turns(contenders, rounds, title)
-    ceiling = seconds[next(c.label for c in contenders if c.role == "ceiling")]
-    rows = [_row(contender, seconds[contender.label], ceiling) for contender in contenders]
+    ceiling = next(contender.label for contender in contenders if contender.role == "ceiling")
+    rows = [_row(contender, seconds[contender.label], seconds[ceiling]) for contender in contenders]
     rows.sort(key=lambda row: row.ceiling_share, reverse=True)
-    return Section(name, title, tuple(rows), tuple(not_installed))
+    return Section(name, title, ceiling, tuple(rows), tuple(not_installed))
 
 
 def _row(contender: Contender, seconds: list[float], ceiling: list[float]) -> Row:

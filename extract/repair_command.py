@@ -14,6 +14,7 @@ from cache import (
     ShardResult,
     SplitReader,
     Store,
+    array_name,
     chosen_device,
     differences,
     open_split_writer,
@@ -106,6 +107,7 @@ def _repair_split(
         return []
     for damage in damages:
         print(f"{damage.path}: {damage.what}")
+    _refuse_derived(store, split)
     shards = sorted({damage.shard for damage in damages if damage.shard is not None})
     extraction = Extraction(
         backbone,
@@ -118,6 +120,16 @@ def _repair_split(
         for result in repair_shards(split, writer, shards, extraction):
             print(f"{split.name}: {_in_words(result)}")
     return list(verify_split(SplitReader(split.folder), THREADS, lambda _: None, shards))
+
+
+def _refuse_derived(store: Store, split: SplitReader) -> None:
+    """A backbone gives the tokens of an extracted store only, with all the arrays of a block."""
+    blocks = {name for block in split.manifest.blocks for name in (array_name(block, "patches"),)}
+    whole = blocks <= {spec.name for spec in split.manifest.arrays}
+    if store.manifest.derived or split.manifest.order_seed is None or not whole:
+        raise UserError(
+            f"{split.folder} was derived from another store: remove it with `cache rm`, and derive it again"
+        )
 
 
 def _same_source(split: SplitReader, dataset: Dataset, name: str) -> ImageSource:

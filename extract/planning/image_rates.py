@@ -28,7 +28,8 @@ DECODED_AT_MOST = 2**17
 def backbone_rate(work: Work) -> tuple[Measured]:
     """Forward passes at the run's batch size, or a smaller one on slow machines.
 
-    The batch grows until it is the run's, or takes half of the time there is; that warms up, too.
+    The batch grows until it is the run's, or takes all the time there is; that warms up, too. Small batches
+    would tell little: on a busy CPU, where threads wait for one another, they are several times slower.
     """
     options, device = work.options, chosen_device(work.options.device)
     backbone = open_backbone(options.backbone, weights=options.weights or "none", amp=options.amp)
@@ -45,9 +46,10 @@ def backbone_rate(work: Work) -> tuple[Measured]:
     count = 1
     try:
         seconds(count)  # the first call also loads the device's kernels
-        while seconds(count) < SECONDS / 2 and count < options.batch_size:
-            count = min(2 * count, options.batch_size)
         spent = [seconds(count)]
+        while count < options.batch_size and spent[0] < SECONDS:
+            count = min(2 * count, options.batch_size)
+            spent = [seconds(count)]
         while sum(spent) < SECONDS:
             spent.append(seconds(count))
     except torch.OutOfMemoryError:

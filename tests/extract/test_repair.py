@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache import Store, verify_store
+from cache import DeriveOptions, Store, derive_store, verify_store
 from configs import UserError
 from extract import repair as repairing
 from extract.command import extract
@@ -245,3 +245,19 @@ def test_a_failed_repair_leaves_what_was_there(store: Path, monkeypatch: pytest.
     with pytest.raises(MemoryError):
         _repair(store)
     assert _bytes(store) == before
+
+
+@pytest.mark.parametrize("choice", [{"classes": ("3", "7")}, {"keep": ("mean",)}, {"dtype": "bfloat16"}])
+def test_a_derived_store_is_not_repaired_with_extracted_tokens(
+    sound: Path, tmp_path: Path, choice: dict[str, object]
+) -> None:
+    derive_store(DeriveOptions(source=sound, out=tmp_path / "derived", **choice))
+    split = Store(tmp_path / "derived").split("digits", "train")
+    extent = split.extent("labels", 0)
+    content = bytearray(extent.path.read_bytes())
+    content[extent.offset] ^= 1
+    extent.path.write_bytes(content)
+    before = _bytes(tmp_path / "derived")
+    with pytest.raises(UserError, match="was derived from another store"):
+        _repair(tmp_path / "derived")
+    assert _bytes(tmp_path / "derived") == before
