@@ -56,6 +56,7 @@ class Section:
     not_installed: tuple[str, ...] = ()
     note: str = ""
 
+
 def take_turns(contenders: Sequence[Contender], rounds: int, title: str) -> dict[str, list[float]]:
     """Seconds per image of each contender in each round.
 
