@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from cache.int8 import num_groups
+from cache.int8 import num_scales
 from configs import FrozenModel
 
 TokenDtype = Literal["float16", "bfloat16", "float32", "int8"]
-"""How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16. An int8 array
-has its scales beside it, in a float16 array of the same name and `_scale`."""
+"""How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16. int8 patches
+have their scales beside them, in a float16 array of the same name and `_scale`."""
 
 StoredDtype = Literal["float16", "bfloat16", "float32", "int8", "int64"]
 
@@ -88,26 +88,29 @@ def token_arrays(
     views: int,
     normed_mean: bool,
 ) -> tuple[ArraySpec, ...]:
-    """The arrays of one block: patches, prefix, their scales in int8, and the means in float32.
+    """The arrays of one block: patches, their scales in int8, prefix, and the means in float32.
 
-    A mean costs 1/N of the patches in any dtype; float32 keeps linear probes exact.
+    A mean costs 1/N of the patches in any dtype; float32 keeps linear probes exact. Prefix tokens are as few:
+    beside int8 patches they are float16.
     """
-    specs = []
-    for kind, count in (("patches", num_tokens), ("prefix", num_prefix)):
-        name = array_name(block, kind)
-        if count:
-            specs.append(
-                ArraySpec(
-                    name=name,
-                    dtype=dtype,
-                    record_shape=(count, dim),
-                    views=views,
-                    record_chunks=kind == "patches",
-                )
+    patches, specs = array_name(block, "patches"), []
+    if num_tokens:
+        shape = (num_tokens, dim)
+        specs.append(
+            ArraySpec(name=patches, dtype=dtype, record_shape=shape, views=views, record_chunks=True)
+        )
+    if num_tokens and dtype == "int8":
+        scales = (num_scales(num_tokens, dim),)
+        specs.append(ArraySpec(name=scale_name(patches), dtype="float16", record_shape=scales, views=views))
+    if num_prefix:
+        specs.append(
+            ArraySpec(
+                name=array_name(block, "prefix"),
+                dtype="float16" if dtype == "int8" else dtype,
+                record_shape=(num_prefix, dim),
+                views=views,
             )
-        if count and dtype == "int8":
-            shape = (count, num_groups(dim))
-            specs.append(ArraySpec(name=scale_name(name), dtype="float16", record_shape=shape, views=views))
+        )
     for kind in ("mean", "mean_normed") if normed_mean else ("mean",):
         specs.append(
             ArraySpec(name=array_name(block, kind), dtype="float32", record_shape=(dim,), views=views)

@@ -8,10 +8,9 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from cache.arrays import scale_name
 from cache.encode import decode
 
-TokenArray: TypeAlias = Literal["patches", "patches_scale", "prefix", "prefix_scale", "mean", "mean_normed"]
+TokenArray: TypeAlias = Literal["patches", "patches_scale", "prefix", "mean", "mean_normed"]
 """The token arrays of a block."""
 
 
@@ -19,9 +18,9 @@ TokenArray: TypeAlias = Literal["patches", "patches_scale", "prefix", "prefix_sc
 class TokenBatch:
     """B records of a split, holding only the arrays that were asked for; the others are None.
 
-    patches (B, N, D) and prefix (B, P, D) are in the stored dtype, before the final norm, with their scales
-    (B, N, G) and (B, P, G) where that is int8; mean and mean_normed (B, D) float32; labels and index (B,)
-    int64, index being the record's position.
+    patches (B, N, D) and prefix (B, P, D) are in the stored dtype, before the final norm, with the
+    patches' scales (B, N + D) where these are int8; mean and mean_normed (B, D) float32; labels and index
+    (B,) int64, index being the record's position.
     """
 
     labels: torch.Tensor
@@ -31,7 +30,6 @@ class TokenBatch:
     mean: torch.Tensor | None = None
     mean_normed: torch.Tensor | None = None
     patches_scale: torch.Tensor | None = None
-    prefix_scale: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +37,8 @@ class TokenBatch:
     def decoded(self, kind: Literal["patches", "prefix"]) -> torch.Tensor | None:
         """Patches or prefix in float32, or None where the batch has none. Computed where the batch is."""
         stored = getattr(self, kind)
-        return None if stored is None else decode(stored, getattr(self, scale_name(kind)))
+        scales = self.patches_scale if kind == "patches" else None
+        return None if stored is None else decode(stored, scales)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> TokenBatch:
         """The same batch on `device`."""

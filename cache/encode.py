@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cache.arrays import TokenDtype
-from cache.int8 import LARGEST_VALUE, dequantize, quantize
+from cache.int8 import LARGEST_FACTOR, dequantize, quantize
 from configs import UserError
 
 _TORCH: dict[str, torch.dtype] = {
@@ -21,7 +21,7 @@ _TORCH: dict[str, torch.dtype] = {
 class Encoded:
     """Tokens as they are stored, on the device that encoded them.
 
-    tokens: (…, D) in the storage dtype; scales: (…, G) float16 beside int8 codes, else None;
+    tokens: (…, D) in the storage dtype; scales: (…, N + D) float16 beside int8 codes, else None;
     minimum and maximum: 0-d float32, the range that the shard's record states.
     """
 
@@ -39,9 +39,9 @@ class Encoded:
 
 
 def encode(tokens: torch.Tensor, dtype: TokenDtype) -> Encoded:
-    """Encode (…, D) tokens in `dtype`. `refuse_unless_finite` then tells whether they all fit.
+    """Encode (…, D) tokens, for int8 (…, N, D), in `dtype`.
 
-    Nothing here waits for the device.
+    `refuse_unless_finite` then tells whether they all fit. Nothing here waits for the device.
     """
     if dtype == "int8":
         codes, scales = quantize(tokens)
@@ -76,7 +76,7 @@ def refuse_unless_finite(encoded: Encoded, tokens: torch.Tensor, name: str, dtyp
             "check its weights, or compute in higher precision (--amp none)"
         )
     peaks = channels.abs().amax(dim=0)
-    largest = LARGEST_VALUE if dtype == "int8" else torch.finfo(_TORCH[dtype]).max
+    largest = LARGEST_FACTOR if dtype == "int8" else torch.finfo(_TORCH[dtype]).max
     raise UserError(
         f"{name}: channel {int(peaks.argmax())} reaches {float(peaks.max()):.4g}, beyond {dtype} "
         f"(largest {largest:.4g}): use --dtype bfloat16 or float32"

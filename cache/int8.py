@@ -1,49 +1,44 @@
-"""Tokens in eight bits: integer codes, and a scale for each token and group of channels.
+"""Patch tokens in eight bits: codes, and two scales for each, its token's and its channel's.
 
-    scale = max |x| / 127 over the group,   code = round(x / scale),   x ≈ code · scale
+    factor_d = root mean square of channel d over the image's tokens
+    scale_n  = max_d |x_nd / factor_d| / 127
+    code_nd  = round(x_nd / factor_d / scale_n),   x_nd ≈ code_nd · scale_n · factor_d
 
-An error is at most half a scale. Backbones have a few channels whose values are a hundred times those of
-the others (Sun et al. 2024, arXiv 2402.17762; Darcet et al. 2024, arXiv 2309.16588): one scale for a whole
-token would leave the others no more than their sign. Groups keep the damage to an outlier's neighbours.
+Backbones have a few channels whose values are hundreds of times those of the others (Sun et al. 2024,
+arXiv 2402.17762; Darcet et al. 2024, arXiv 2309.16588). One scale for a token, or for a group of its
+channels, would round the others to nothing; a factor for each channel makes all of them alike first.
+`benchmarks/bench_int8.py` measures both.
 """
 
 from __future__ import annotations
 
 import torch
 
-CHANNELS_PER_SCALE = 64
-"""At most so many channels share a scale. Half the width would gain little and cost 3 % of the store."""
-
 LARGEST_CODE = 127
+SMALLEST_FACTOR = 2.0**-14
+"""The smallest normal float16: a channel below it is as good as zero."""
 
-LARGEST_VALUE = LARGEST_CODE * torch.finfo(torch.float16).max
-"""Beyond this a scale has no float16."""
-
-
-def num_groups(dim: int) -> int:
-    """G, the number of scales of a token of D channels."""
-    return -(-dim // CHANNELS_PER_SCALE)
+LARGEST_FACTOR = torch.finfo(torch.float16).max
+"""A channel of a greater root mean square has no factor in float16."""
 
 
-def _group_width(dim: int, groups: int) -> int:
-    """Channels of each group; the last one has fewer where they don't divide D."""
-    return -(-dim // groups)
+def num_scales(num_tokens: int, dim: int) -> int:
+    """Scales of an image: one for each of N tokens, then one for each of D channels."""
+    return num_tokens + dim
 
 
 def quantize(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(…, D) float → codes (…, D) int8 and scales (…, G) float16, on the same device.
+    """(…, N, D) float → codes (…, N, D) int8 and scales (…, N + D) float16, on the same device.
 
-    Scales beyond float16 are infinite.
+    Factors beyond float16 are infinite.
     """
-    dim = tokens.shape[-1]
-    groups = num_groups(dim)
-    width = _group_width(dim, groups)
-    padded = torch.nn.functional.pad(tokens.float(), (0, groups * width - dim))
-    grouped = padded.view(*padded.shape[:-1], groups, width)
-    scales = _rounded_up(grouped.abs().amax(dim=-1) / LARGEST_CODE)
+    values = tokens.float()
+    factors = values.square().mean(dim=-2).sqrt().clamp(min=SMALLEST_FACTOR).half()
+    relative = values / factors.float().unsqueeze(-2)
+    scales = _rounded_up(relative.abs().amax(dim=-1) / LARGEST_CODE)
     steps = scales.float().unsqueeze(-1)
-    codes = torch.where(steps > 0, grouped / steps, 0.0).round_().to(torch.int8)
-    return codes.flatten(-2)[..., :dim].contiguous(), scales
+    codes = torch.where(steps > 0, relative / steps, 0.0).round_().to(torch.int8)
+    return codes, torch.cat([scales, factors], dim=-1)
 
 
 def _rounded_up(scales: torch.Tensor) -> torch.Tensor:
@@ -55,10 +50,7 @@ def _rounded_up(scales: torch.Tensor) -> torch.Tensor:
 
 
 def dequantize(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Codes (…, D) int8 and scales (…, G) float16 → tokens (…, D) float32."""
-    dim, groups = codes.shape[-1], scales.shape[-1]
-    width = _group_width(dim, groups)
-    if dim == groups * width:
-        grouped = codes.float().view(*codes.shape[:-1], groups, width)
-        return (grouped * scales.float().unsqueeze(-1)).flatten(-2)
-    return codes.float() * scales.float().repeat_interleave(width, dim=-1)[..., :dim]
+    """Codes (…, N, D) int8 and scales (…, N + D) float16 → tokens (…, N, D) float32."""
+    num_tokens = codes.shape[-2]
+    steps, factors = scales[..., :num_tokens].float(), scales[..., num_tokens:].float()
+    return codes.float() * factors.unsqueeze(-2) * steps.unsqueeze(-1)

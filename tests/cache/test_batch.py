@@ -27,14 +27,13 @@ def test_moving_a_batch_keeps_absent_arrays_absent() -> None:
 def _int8_batch() -> tuple[TokenBatch, torch.Tensor]:
     """Two records of 3 patches and one prefix token, 130 channels wide; and what was encoded (2, 4, 130)."""
     tokens = torch.randn(2, 4, 130, generator=torch.Generator().manual_seed(0))
-    prefix, patches = encode(tokens[:, :1], "int8"), encode(tokens[:, 1:], "int8")
+    prefix, patches = encode(tokens[:, :1], "float16"), encode(tokens[:, 1:], "int8")
     batch = TokenBatch(
         labels=torch.tensor([1, 0]),
         index=torch.tensor([5, 6]),
         patches=patches.tokens,
         patches_scale=patches.scales,
         prefix=prefix.tokens,
-        prefix_scale=prefix.scales,
     )
     return batch, tokens
 

@@ -175,8 +175,8 @@ def test_stock_libraries_read_int8_tokens_as_codes_times_scales(
     stock = _stock_split(Written(tmp_path, folder, manifest, values))
     codes, scales = stock["block3/patches"], stock["block3/patches_scale"]
     assert (codes.dtype, scales.dtype) == (np.int8, np.float16)
-    # 130 channels: two groups of 44 and one of 42
-    by_hand = codes * scales.astype(np.float32).repeat(44, axis=-1)[..., :130]
+    of_tokens, of_channels = np.split(scales.astype(np.float32), [3], axis=-1)
+    by_hand = codes * of_channels[..., None, :] * of_tokens[..., None]
     batch = TokenDataset(SplitReader(folder), 3, ["patches"]).__getitems__(range(10))
     np.testing.assert_array_equal(batch.decoded("patches"), by_hand[0])
     np.testing.assert_allclose(by_hand, tokens, atol=0.02)

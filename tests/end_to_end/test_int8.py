@@ -72,19 +72,18 @@ def test_cache_info_shows_the_scales(store: Path, run: Run) -> None:
     arrays = info["splits"]["digits/train"]["arrays"]
     assert info["dtype"] == "int8"
     assert arrays["block5/patches"] == {"dtype": "int8", "shape": [1, 300, 64, 96]}
-    assert arrays["block5/patches_scale"] == {"dtype": "float16", "shape": [1, 300, 64, 2]}
+    assert arrays["block5/patches_scale"] == {"dtype": "float16", "shape": [1, 300, 64 + 96]}
 
 
-@pytest.mark.parametrize("array", ["patches_scale", "prefix_scale"])
-def test_a_flipped_bit_of_a_scale_is_found(tmp_path: Path, run: Run, store: Path, array: str) -> None:
-    damaged = _flip_a_bit(store, f"block5/{array}")
+def test_a_flipped_bit_of_a_scale_is_found(tmp_path: Path, run: Run, store: Path) -> None:
+    damaged = _flip_a_bit(store, "block5/patches_scale")
     verified = run("cache", "verify", "int8", cwd=tmp_path)
     assert verified.returncode == 1
-    assert f"int8/{damaged}: has 1 damaged record(s) of block5/{array}: 100" in verified.stdout
+    assert f"int8/{damaged}: has 1 damaged record(s) of block5/patches_scale: 100" in verified.stdout
     probed = _probe(tmp_path, run, "int8", "--verify")
     assert probed.returncode == 2
     assert probed.stderr.count("\n") == 1
-    assert f"record 100 of block5/{array} is damaged" in probed.stderr
+    assert "record 100 of block5/patches_scale is damaged" in probed.stderr
 
 
 def test_a_resumed_store_has_the_bytes_of_one_written_in_one_go(
