@@ -1,10 +1,23 @@
 """The store between the two stages: its format, its writer and its loader.
 
-A store holds one frozen backbone's tokens. `Store` opens one, `SplitReader` maps the arrays of a split,
-`TokenDataset` and `TokenLoader` give batches of them; `create_store` and `SplitWriter` make one,
-`derive_store` makes one from another, `split_info` sums one up and `verify_store` looks for damage. The
-format is ordinary Zarr v3 or HDF5: see docs/design.md.
-Folders inside this one are stores, not code.
+A store holds one frozen backbone's tokens, in ordinary Zarr v3 or HDF5: see docs/design.md. Folders inside
+this one are stores, not code. The rooms:
+
+- opening: `store`; `manifest` and `shard_record` (the JSON files), `arrays` (names, dtypes, shapes),
+  `final_norm`, `permutation` (orders that stay the same for ever)
+- file formats: `engine` (the contract), `engines` (by name), `zarr_engine`, `hdf5_engine`, `hdf5_files`
+- values: `encode` (to the stored dtype and back), `int8`, `checksum`
+- writing: `split_writer` → `shard_writer`; `lock` (one writer), `atomic` (files whole or absent),
+  `disk_space` (before), `write_errors` (what is said when it fails)
+- reading: `split_reader` (maps, checks), `record_file` (reads without a map), `dataset` (a block of a split),
+  `batch` (what a probe gets)
+- batches: `loader` → `residency` (device, host or stream), `resident` and `streamed` (its two sources),
+  `stream_plan`, `epoch_order`, `batching` (which items make a batch), `read_ahead` and `page_cache` (before
+  they are needed), `batch_buffers`, `rows` (copying), `free_memory`
+- `cache info`, `verify`, `rm`: `info`, `verify`, `remove`; `cache repair` (in extract): `shard_repair`
+- `cache derive`: `derive_options` → `derive_plan` (with `derived_arrays`, `subset`, `grid`) → `derive` (with
+  `derived_tokens`)
+- `command` has the verbs; `device` says which device a command uses, and which of several processes it is
 """
 
 from cache.arrays import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, scale_name, token_arrays
@@ -13,8 +26,10 @@ from cache.dataset import TokenDataset
 from cache.derive import derive_store
 from cache.derive_options import DeriveOptions
 from cache.device import chosen_device, launch
+from cache.disk_space import free_bytes, missing_bytes
 from cache.encode import Encoded, decode, encode, refuse_unless_finite
 from cache.final_norm import FinalNorm
+from cache.free_memory import free_device_memory, free_host_memory
 from cache.info import split_info
 from cache.loader import TokenLoader
 from cache.manifest import (
@@ -34,8 +49,10 @@ from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
 from cache.store import Store, create_store, open_split_writer
 from cache.verify import Damage, verify_split, verify_store
+from cache.write_errors import INTERRUPTED
 
 __all__ = [
+    "INTERRUPTED",
     "RECORD_ARRAYS",
     "ArraySpec",
     "BackboneIdentity",
@@ -69,7 +86,11 @@ __all__ = [
     "derive_store",
     "differences",
     "encode",
+    "free_bytes",
+    "free_device_memory",
+    "free_host_memory",
     "launch",
+    "missing_bytes",
     "open_split_writer",
     "refuse_unless_finite",
     "scale_name",

@@ -19,6 +19,7 @@ from cache.info import print_info, store_info
 from cache.remove import RemoveOptions, remove
 from cache.store import Store
 from cache.verify import verify_store
+from cache.write_errors import INTERRUPTED
 from configs import FrozenModel, Verb, run_command, run_verb
 
 EXIT_DAMAGED = 1
@@ -33,7 +34,7 @@ class InfoOptions(FrozenModel):
 
     path: Annotated[Path, tyro.conf.Positional] = Field(description="the store")
     json_: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        default=False, description="print JSON, class counts included"
+        default=False, description="print JSON, with the images of each class as {class, name, images}"
     )
 
 
@@ -94,7 +95,7 @@ def cache(words: list[str]) -> None:
 OWN_VERBS = {
     "info": Verb(InfoOptions, show_info),
     "verify": Verb(VerifyOptions, show_verification),
-    "derive": Verb(DeriveOptions, derive_store),
+    "derive": Verb(DeriveOptions, derive_store, INTERRUPTED),
     "rm": Verb(RemoveOptions, remove),
 }
 

@@ -19,7 +19,8 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
 
     Works with the stock `torch.utils.data.DataLoader`, its workers and samplers; a whole batch is gathered
     at once, so pass `collate_fn=TokenDataset.collate`. `TokenLoader` is the faster way. With `verify`,
-    each record is checked as it is read, and damage raises `UserError`.
+    each record is checked as it is read, and damage raises `UserError`. `keep`, (n,) bool over the split's
+    records, leaves the others out.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         view: int = 0,
         *,
         verify: bool = False,
+        keep: np.ndarray | None = None,
     ) -> None:
         split.require_complete()
         self.split = split
@@ -42,7 +44,7 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         labels = split.whole("labels")
         if verify:
             split.require_sound("labels", np.arange(len(labels)), labels)
-        self.records = np.flatnonzero(labels >= 0)
+        self.records = np.flatnonzero((labels >= 0) if keep is None else (labels >= 0) & keep)
         """Position in the split of every item; records whose image could not be read are left out."""
         if not len(self.records):
             raise UserError(f"{split.name} holds no readable image: all {len(labels):,} were left out")
@@ -114,7 +116,7 @@ def _held(split: SplitReader, block: int, kind: TokenArray) -> str:
     if block not in blocks:
         raise UserError(
             f"{split.name} in {split.folder.parent.parent} holds block {', '.join(map(str, blocks))}, "
-            f"not block {block}: extract it with --blocks, into another --out"
+            f"not block {block}: extract or derive it with --blocks, into another store"
         )
     reasons: dict[str, str] = {
         "patches": "the store was derived without them",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cache.derive_options import DeriveOptions
-from cache.derive_plan import SplitPlan, plan_splits, plan_store, record_bytes
+from cache.derive_plan import SplitPlan, plan_splits, plan_store
 from cache.derived_tokens import write_tokens
+from cache.disk_space import free_bytes, missing_bytes, require_space
 from cache.info import split_info
 from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
@@ -25,6 +25,9 @@ from configs import UserError
 BATCH_BYTES = 64 * 2**20
 """What the largest array of a batch may take in float32."""
 
+STORE_LESS = "free some, or store less (--dtype, --keep, --blocks, --fraction, --pool)"
+"""What to do about a disk that is too small."""
+
 
 def derive_store(options: DeriveOptions) -> None:
     """`cache derive`: derive every split asked for, and say what is stored where."""
@@ -32,31 +35,20 @@ def derive_store(options: DeriveOptions) -> None:
     _refuse_nested(options.source, options.out)
     planned = plan_store(source.manifest, options)
     plans = plan_splits(source, planned, options)
-    _require_space(options.out, sum(plan.missing_bytes(options.out) for plan in plans))
-    create_store(options.out, planned)
-    if source.final_norm is not None:
-        source.final_norm.save(options.out)
+    missing = sum(missing_bytes(options.out, plan.manifest) for plan in plans)
+    require_space(options.out, missing, free_bytes(options.out), STORE_LESS)
+    create_store(options.out, planned, source.final_norm)
     for plan in plans:
         started = time.perf_counter()
         written = derive_split(plan, options.out)
-        folder = options.out / plan.manifest.dataset.name / plan.manifest.dataset.split
-        print(_summary(SplitReader(folder), written, time.perf_counter() - started))
+        split = SplitReader(plan.manifest.folder(options.out))
+        print(_summary(split, written, time.perf_counter() - started))
 
 
 def _refuse_nested(source: Path, out: Path) -> None:
     old, new = source.resolve(), out.resolve()
     if old in (new, *new.parents):
         raise UserError(f"{out} is {source} itself, or inside it: give the new store a folder of its own")
-
-
-def _require_space(out: Path, missing: int) -> None:
-    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(folder).free
-    if missing > free:
-        raise UserError(
-            f"{out} needs {missing / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free there: free some, or "
-            "store less (--dtype, --keep, --blocks, --fraction, --pool)"
-        )
 
 
 def derive_split(plan: SplitPlan, store: Path) -> int:
@@ -71,7 +63,7 @@ def derive_split(plan: SplitPlan, store: Path) -> int:
         task = progress.add_task(plan.source.name, total=records)
         for number in unfinished:
             _write_shard(plan, split.begin(number), lambda records: progress.advance(task, records))
-    return records * record_bytes(plan.manifest)
+    return records * plan.manifest.record_bytes
 
 
 def _write_shard(plan: SplitPlan, shard: ShardWriter, on_records: Callable[[int], None]) -> None:

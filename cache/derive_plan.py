@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from cache.arrays import RECORD_ARRAYS, ArraySpec, array_name
 from cache.derive_options import DeriveOptions
 from cache.derived_arrays import MEANS, derived_arrays
 from cache.grid import Pooling, divides, pooled_grid
 from cache.manifest import BlockGeometry, SplitManifest, StoreManifest
-from cache.shard_record import shard_record_path
 from cache.split_reader import SplitReader
 from cache.store import Store
 from cache.subset import Subset, choose_subset
@@ -43,18 +41,6 @@ class SplitPlan:
         kinds = ("patches", "prefix", *MEANS)
         held = {array.name for array in self.manifest.arrays} - set(self.copied)
         return {kind for kind in kinds if array_name(block, kind) in held}
-
-    def missing_bytes(self, store: Path) -> int:
-        """Bytes of the records that `store` does not hold in whole shards yet."""
-        manifest = self.manifest
-        folder = store / manifest.dataset.name / manifest.dataset.split
-        missing = [shard for shard in range(manifest.shards) if not shard_record_path(folder, shard).exists()]
-        return record_bytes(manifest) * sum(map(manifest.shard_records, missing))
-
-
-def record_bytes(manifest: SplitManifest) -> int:
-    """Bytes of one record in all arrays and views."""
-    return sum(array.record_bytes * array.runs for array in manifest.arrays)
 
 
 def plan_store(source: StoreManifest, options: DeriveOptions) -> StoreManifest:

@@ -13,7 +13,10 @@ from cache.store import Store
 
 
 def split_info(split: SplitReader) -> dict[str, Any]:
-    """A split's size, shards, arrays and classes. Class counts cover the shards that are stored."""
+    """A split's size, shards, arrays and classes. Class counts cover the shards that are stored.
+
+    Classes may share a name, as two of ImageNet's are called crane: each has an entry of its own.
+    """
     manifest = split.manifest
     stored = split.stored_shards()
     labels = [split.shard("labels", shard) for shard in stored]
@@ -35,11 +38,11 @@ def split_info(split: SplitReader) -> dict[str, Any]:
             spec.name: {"dtype": spec.dtype, "shape": spec.shape(manifest.records)}
             for spec in manifest.arrays
         },
-        "images_per_class": {
-            manifest.classes[label]: count
+        "images_per_class": [
+            {"class": label, "name": manifest.classes[label], "images": count}
             for label, count in zip(held.tolist(), counts.tolist(), strict=True)
             if label >= 0
-        },
+        ],
     }
 
 
@@ -81,7 +84,7 @@ def print_info(info: dict[str, Any]) -> None:
     for column in ("records", "left out", "classes × images", "shards", "MB", "format"):
         splits.add_column(column, justify="right")
     for name, split in info["splits"].items():
-        counts = list(split["images_per_class"].values())
+        counts = [held["images"] for held in split["images_per_class"]]
         spread = f"{len(counts)} × {min(counts)}–{max(counts)}" if counts else "–"
         splits.add_row(
             name,

@@ -62,6 +62,11 @@ class StoreManifest(FrozenModel):
     derived: tuple[str, ...] = ()
     """How `cache derive` changed the tokens since extraction, step by step; the grids are those of now."""
 
+    @property
+    def maker(self) -> str:
+        """The command that goes on with the store. Tokens that extraction gives too may be of either."""
+        return "`cache derive`" if self.derived else "extract (or `cache derive`)"
+
 
 class DatasetIdentity(FrozenModel):
     """Which samples, in which order: decides what record i is."""
@@ -98,6 +103,15 @@ class SplitManifest(FrozenModel):
     def shard_records(self, shard: int) -> int:
         """Records in `shard`; the last one may hold fewer than `shard_size`."""
         return min(self.shard_size, self.records - shard * self.shard_size)
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one record in all arrays and views."""
+        return sum(array.record_bytes * array.runs for array in self.arrays)
+
+    def folder(self, store: Path) -> Path:
+        """Where the split stands in `store`."""
+        return store / self.dataset.name / self.dataset.split
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -183,5 +197,5 @@ def claim_manifest(path: Path, given: FrozenModel, ignore: tuple[str, ...] = ())
     if found:
         raise UserError(
             f"{path.parent} was stored with another {'; another '.join(found)}: "
-            "give another --out, or the options it was stored with"
+            "give another folder, or the options it was stored with"
         )

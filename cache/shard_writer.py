@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,32 +17,7 @@ from cache.encode import Encoded
 from cache.engine import Engine, run_extents
 from cache.manifest import manifest_checksum
 from cache.shard_record import ArrayRecord, FileRecord, ShardRecord, write_shard_record
-from configs import UserError
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-@contextmanager
-def clear_when_full(folder: Path) -> Iterator[None]:
-    """Turn "no space left" into a `UserError` that says how to go on."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        number = _error_number(error)
-        if number not in _NO_SPACE:
-            raise
-        raise UserError(
-            f"no space left for {folder} ({os.strerror(number)}): free some and run the same command "
-            "again; it keeps every whole shard and goes on from there"
-        ) from None
-
-
-def _error_number(error: OSError | RuntimeError) -> int | None:
-    """The error's errno. h5py may raise a RuntimeError that has it in its text alone."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    found = re.search(r"errno = (\d+)", str(error))
-    return int(found[1]) if found else None
+from cache.write_errors import clear_when_unwritable
 
 
 @dataclass
@@ -76,7 +47,7 @@ class ShardWriter:
             array.name: _ArrayState(np.full((array.runs, self.records), -1, dtype=np.int64))
             for array in self._manifest.arrays
         }
-        with clear_when_full(engine.folder):
+        with clear_when_unwritable(engine.folder):
             self.extents = engine.prepare(shard)
             paths = {extent.path for extent in self.extents.values()}
             self._files = {path: os.open(path, os.O_RDWR) for path in paths}
@@ -133,7 +104,7 @@ class ShardWriter:
     def _write_at(self, array: ArraySpec, run: int, first: int, content: memoryview) -> None:
         extent = self.extents[array.name, run]
         offset = extent.offset + first * array.record_bytes
-        with clear_when_full(self._engine.folder):
+        with clear_when_unwritable(self._engine.folder):
             while content:
                 written = os.pwrite(self._files[extent.path], content, offset)
                 content, offset = content[written:], offset + written
@@ -146,7 +117,7 @@ class ShardWriter:
             for run in range(array.runs):
                 self._write_at(array, run, self.records, trailer)
         record = self._record()
-        with clear_when_full(self._engine.folder):
+        with clear_when_unwritable(self._engine.folder):
             self._close()
             for path in self._engine.files(self.shard):
                 atomic.publish(path)

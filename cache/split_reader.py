@@ -10,7 +10,7 @@ import numpy as np
 from cache.checksum import record_checksums
 from cache.engine import Extent, Run
 from cache.engines import open_engine
-from cache.manifest import MANIFEST, SplitManifest, manifest_checksum, read_manifest
+from cache.manifest import MANIFEST, SplitManifest, StoreManifest, manifest_checksum, read_manifest
 from cache.record_file import read_rows
 from cache.shard_record import ShardRecord, read_shard_record, shard_record_path
 from configs import UserError
@@ -60,9 +60,10 @@ class SplitReader:
         """Raise `UserError` unless every shard is whole."""
         stored = len(self.stored_shards())
         if stored < self.manifest.shards:
+            store = read_manifest(self.folder.parent.parent / MANIFEST, StoreManifest)
             raise UserError(
                 f"{self.folder} is incomplete, {stored} of {self.manifest.shards} shards are stored: "
-                "run the extract command that began it again, it goes on from there"
+                f"run the {store.maker} command that began it again, it goes on from there"
             )
 
     def shard(self, name: str, shard: int, view: int = 0) -> np.ndarray:

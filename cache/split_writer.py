@@ -9,7 +9,8 @@ from cache.engines import open_engine
 from cache.lock import WriterLock
 from cache.manifest import MANIFEST, SplitManifest, claim_manifest, manifest_checksum, read_manifest
 from cache.shard_record import ShardRecord, shard_record_path
-from cache.shard_writer import ShardWriter, clear_when_full
+from cache.shard_writer import ShardWriter
+from cache.write_errors import clear_when_unwritable
 from configs import UserError
 
 
@@ -31,7 +32,7 @@ class SplitWriter:
         self._own_shards = range(process, manifest.shards, processes)
 
     def __enter__(self) -> SplitWriter:
-        with clear_when_full(self.folder), ExitStack() as until_ready:
+        with clear_when_unwritable(self.folder), ExitStack() as until_ready:
             until_ready.enter_context(self._lock)
             if not (self.folder / MANIFEST).exists():
                 self._refuse_foreign_shards()
@@ -47,7 +48,7 @@ class SplitWriter:
             if read_manifest(path, ShardRecord).split_crc32c != expected:
                 raise UserError(
                     f"{self.folder} has lost its manifest.json, and its shards were stored with other "
-                    "options or data: give those again, or another --out"
+                    "options or data: give those again, or another folder"
                 )
 
     def __exit__(self, *error: object) -> None:

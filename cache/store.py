@@ -10,6 +10,7 @@ from cache.final_norm import FinalNorm, load_final_norm
 from cache.manifest import MANIFEST, SplitManifest, StoreManifest, claim_manifest, read_manifest
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
+from cache.write_errors import clear_when_unwritable
 from configs import UserError
 
 
@@ -60,19 +61,25 @@ class Store:
         return SplitReader(self.folder / dataset / split)
 
 
-def create_store(folder: Path, manifest: StoreManifest) -> None:
-    """Make the store, or make sure that `folder` is one of this very backbone and dtype."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: give another --out")
-    others = [path for path in folder.glob("*") if path.suffix != atomic.TEMPORARY]
-    if others and not (folder / MANIFEST).exists():
-        raise UserError(f"{folder} exists and is not a store: give another --out")
-    claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
+def create_store(folder: Path, manifest: StoreManifest, final_norm: FinalNorm | None = None) -> None:
+    """Make the store, with the backbone's last norm, or make sure that `folder` is one of this very backbone
+    and dtype.
+
+    Raises `UserError` where it is another one, or cannot be written.
+    """
+    with clear_when_unwritable(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file: give another folder")
+        others = [path for path in folder.glob("*") if path.suffix != atomic.TEMPORARY]
+        if others and not (folder / MANIFEST).exists():
+            raise UserError(f"{folder} exists and is not a store: give another folder")
+        claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
+        if final_norm is not None:
+            final_norm.save(folder)
 
 
 def open_split_writer(
     store: Path, manifest: SplitManifest, *, process: int = 0, processes: int = 1
 ) -> SplitWriter:
     """A writer for the split that `manifest` describes; `process` of `processes` that write together."""
-    folder = store / manifest.dataset.name / manifest.dataset.split
-    return SplitWriter(folder, manifest, process=process, processes=processes)
+    return SplitWriter(manifest.folder(store), manifest, process=process, processes=processes)

@@ -1,11 +1,11 @@
 """Named configurations and the rules that every command shares.
 
 The YAML files beside this module name backbones, data sets and training recipes; `schema` says what
-they may contain, `named` reads them. `errors` holds the one exception that means "bad input", and
-`command_line` turns typed options into a command.
+they may contain, `named` reads them. `errors` holds the one exception that means "bad input",
+`command_line` turns typed options into a command, and `units` writes numbers as people read them.
 """
 
-from configs.command_line import Names, Size, Verb, optional, parse, run_command, run_verb
+from configs.command_line import Floats, Integers, Names, Size, Verb, optional, parse, run_command, run_verb
 from configs.errors import UserError, unknown_name
 from configs.named import load_backbone, load_dataset, load_recipe, names
 from configs.schema import (
@@ -16,11 +16,14 @@ from configs.schema import (
     TokenState,
     TransformConfig,
 )
+from configs.units import in_bytes, in_time
 
 __all__ = [
     "BackboneConfig",
     "DatasetConfig",
+    "Floats",
     "FrozenModel",
+    "Integers",
     "Names",
     "RecipeConfig",
     "Size",
@@ -28,6 +31,8 @@ __all__ = [
     "TransformConfig",
     "UserError",
     "Verb",
+    "in_bytes",
+    "in_time",
     "load_backbone",
     "load_dataset",
     "load_recipe",

@@ -50,6 +50,13 @@ Names = Annotated[tuple[str, ...], _comma_list(str, "NAME")]
 """An option that takes several names."""
 
 
+Floats = Annotated[tuple[float, ...], _comma_list(float, "NUMBER")]
+"""An option that takes several numbers."""
+
+Integers = Annotated[tuple[int, ...], _comma_list(int, "INT")]
+"""An option that takes several whole numbers."""
+
+
 Size = Annotated[
     ByteSize,
     AfterValidator(int),  # a plain number, which every file format can write
@@ -88,6 +95,8 @@ class Verb:
 
     options: type[FrozenModel]
     run: Callable[[Any], None]
+    interrupted: str = "interrupted"
+    """What is said after Ctrl-C."""
 
 
 def run_verb(prog: str, verbs: Mapping[str, Verb], words: Sequence[str]) -> None:
@@ -103,7 +112,10 @@ def run_verb(prog: str, verbs: Mapping[str, Verb], words: Sequence[str]) -> None
     if name not in verbs:
         raise unknown_name(f"verb of {prog}", name, verbs)
     verb = verbs[name]
-    verb.run(parse(verb.options, prog=f"{prog} {name}", argv=rest))
+    try:
+        verb.run(parse(verb.options, prog=f"{prog} {name}", argv=rest))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(verb.interrupted) from None
 
 
 def _unboxed(text: str) -> str:
@@ -117,7 +129,7 @@ def _unboxed(text: str) -> str:
 def run_command(prog: str, command: Callable[[], None], *, interrupted: str = "interrupted") -> int:
     """Run a command and return its exit code: bad input is one line on stderr and 2.
 
-    `interrupted` is said after Ctrl-C, with exit code 130.
+    `interrupted` is said after Ctrl-C, with exit code 130, unless a verb says more.
     """
     try:
         command()
@@ -128,7 +140,7 @@ def run_command(prog: str, command: Callable[[], None], *, interrupted: str = "i
     except UserError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"{prog}: {interrupted}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{prog}: {str(error) or interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
+    GetCoreSchemaHandler,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
+    ValidatorFunctionWrapHandler,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from configs.errors import UserError
 
@@ -36,9 +37,13 @@ class FrozenModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _validate_or_say(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # a `model_validator` would stand inside those of subclasses, and miss what they raise
+        return core_schema.no_info_wrap_validator_function(cls._validate_or_say, handler(source))
+
+    @staticmethod
+    def _validate_or_say(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         if _inside.get():
             return handler(data)  # the outermost model reports, and knows the whole path
         token = _inside.set(True)
@@ -51,11 +56,11 @@ class FrozenModel(BaseModel):
 
 
 def _in_words(error: ErrorDetails) -> str:
-    """`field: what is wrong (given: value)`."""
+    """`field: what is wrong (given: value)`; of several fields together, only what is wrong."""
     place = ".".join(map(str, error["loc"]))
     message = error["msg"].removeprefix("Value error, ")
     given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
-    return f"{place}: {message}{given}" if place else f"{message}{given}"
+    return f"{place}: {message}{given}" if place else message
 
 
 class TransformConfig(FrozenModel):
@@ -107,16 +112,31 @@ class DatasetConfig(FrozenModel):
     notes: str | None = None
 
 
+Numbers = Annotated[
+    tuple[Annotated[NonNegativeFloat, Field(allow_inf_nan=False)], ...],
+    Field(min_length=1),
+    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else (given,)),
+]
+"""One number or several, each 0 or more."""
+
+
 class RecipeConfig(FrozenModel):
-    """A training protocol for probes."""
+    """A training protocol for probes. Several learning rates or weight decays are a grid of trials."""
 
     name: str
     reference: str = Field(description="where the protocol is published")
+    differs: str = Field(default="", description="where training from a cache must differ from it")
     optimizer: Literal["lars", "sgd", "adamw"]
-    lr: PositiveFloat
+    lr: Numbers
     lr_per_256: bool = Field(description="multiply lr by batch_size / 256")
     batch_size: PositiveInt
     epochs: PositiveInt
     warmup_epochs: NonNegativeFloat
-    weight_decay: NonNegativeFloat
+    weight_decay: Numbers
     momentum: float = Field(default=0.9, ge=0, lt=1, description="LARS and SGD")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW")
+    decay_vectors: bool = Field(default=True, description="weight decay on biases and norms too")
+    clip_norm: PositiveFloat | None = Field(default=None, description="largest norm of all gradients")
+    classifier_std: PositiveFloat | None = Field(
+        default=None, description="start of the classifier; absent: PyTorch's own"
+    )

@@ -9,16 +9,26 @@ from pathlib import Path
 import timm
 import torch
 
-from cache import Store, StoreManifest, chosen_device, create_store, launch, split_info
+from cache import (
+    INTERRUPTED,
+    Store,
+    StoreManifest,
+    chosen_device,
+    create_store,
+    free_bytes,
+    launch,
+    missing_bytes,
+    split_info,
+)
 from configs import parse, run_command
 from extract.backbone import Backbone
-from extract.disk_space import free_bytes, require_space, split_bytes, stored_bytes
+from extract.disk_space import require_space
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions, TokenOptions, chosen_blocks
 from extract.pipeline import SplitResult, extract_split
 from extract.planning import PlanOptions, show_plan
 from extract.sources import open_dataset
-from extract.split_plan import SplitPlan, plan_split
+from extract.split_plan import plan_split
 
 
 def store_manifest(backbone: Backbone, options: ExtractOptions) -> StoreManifest:
@@ -54,12 +64,11 @@ def extract(options: ExtractOptions) -> None:
         for split, source in sources.items()
     }
     if not options.force:
-        _require_space(store, list(plans.values()))
+        missing = sum(missing_bytes(store, plan.manifest) for plan in plans.values())
+        require_space(store, missing, free_bytes(store))
     processes = launch()
     with processes.main_process_first():
-        create_store(store, store_manifest(backbone, options))
-        if backbone.final_norm is not None:
-            backbone.final_norm.save(store)
+        create_store(store, store_manifest(backbone, options), backbone.final_norm)
     backbone.place_on(device)
     for split, source in sources.items():
         result = extract_split(plans[split], backbone, source, device)
@@ -69,15 +78,6 @@ def extract(options: ExtractOptions) -> None:
 
 def _splits(options: ExtractOptions, held: list[str]) -> list[str]:
     return held if options.split is None else [options.split]
-
-
-def _require_space(store: Path, plans: list[SplitPlan]) -> None:
-    """Raise `UserError` where the disk cannot hold what the store still lacks of the splits."""
-    missing = 0
-    for manifest in (plan.manifest for plan in plans):
-        folder = store / manifest.dataset.name / manifest.dataset.split
-        missing += max(0, split_bytes(manifest) - stored_bytes(folder))
-    require_space(store, missing, free_bytes(store))
 
 
 def _summary(store: Path, dataset: str, split: str, result: SplitResult, processes: int) -> str:
@@ -107,6 +107,6 @@ def main() -> None:
         run_command(
             "extract",
             lambda: extract(parse(ExtractOptions, prog="extract")),
-            interrupted="interrupted: whole shards are kept, the same command goes on from there",
+            interrupted=INTERRUPTED,
         )
     )

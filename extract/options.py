@@ -13,6 +13,12 @@ from cache import StoreFormat, TokenDtype
 from configs import FrozenModel, UserError, optional
 from extract.backbone import Amp
 
+# options that `extract`, `cache plan` and `cache repair` share
+Device = Annotated[
+    str | None, optional("NAME"), Field(description="cuda, cpu, …; without it, the fastest there is")
+]
+HubColumn = Annotated[str | None, optional("NAME"), Field(description="of an hf: data set")]
+
 
 class TokenOptions(FrozenModel):
     """Whose tokens of which images, where to, and with what: what `extract` and `cache plan` share."""
@@ -41,16 +47,10 @@ class TokenOptions(FrozenModel):
     workers: Annotated[NonNegativeInt | None, optional("INT")] = Field(
         default=None, description="image-decoding processes; without it, one per core, at most 16"
     )
-    device: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="cuda, cpu, …; without it, the fastest there is"
-    )
+    device: Device = None
     amp: Amp = Field(default="none", description="mixed precision of the forward pass")
-    image_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
-    label_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
+    image_column: HubColumn = None
+    label_column: HubColumn = None
 
     @property
     def decoding_processes(self) -> int:

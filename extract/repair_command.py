@@ -23,6 +23,7 @@ from cache import (
 from configs import FrozenModel, UserError, Verb, optional
 from extract.backbone import Amp, Backbone
 from extract.open_backbone import open_backbone
+from extract.options import Device, HubColumn
 from extract.repair import Extraction, repair_shards
 from extract.sources import Dataset, ImageSource, open_dataset
 
@@ -50,15 +51,9 @@ class RepairOptions(FrozenModel):
     workers: Annotated[NonNegativeInt | None, optional("INT")] = Field(
         default=None, description="image-decoding processes, as for extract"
     )
-    device: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="cuda, cpu, …; without it, the fastest there is"
-    )
-    image_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
-    label_column: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="of an hf: data set"
-    )
+    device: Device = None
+    image_column: HubColumn = None
+    label_column: HubColumn = None
 
 
 def repair(options: RepairOptions) -> None:
@@ -100,7 +95,8 @@ def _repair_split(
     try:
         split = store.split(dataset.name, name)
     except UserError as error:
-        advice = "move it away and give the extract command again, which keeps every whole shard"
+        command = f"{store.manifest.maker} command"
+        advice = f"move it away and give the {command} again, which keeps every whole shard"
         return [Damage(store.folder / dataset.name / name, f"{error}; {advice}")]
     damages = list(verify_split(split, THREADS, lambda _: None))
     if not damages:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,25 @@ ROTATED_270 = 6
 def _gradient(width: int, height: int) -> np.ndarray:
     """(height, width) uint8, dark left to bright right: its orientation shows."""
     return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that may be neither searched nor written. Its mode would not do: tests may run as root."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+
+    def refusing(call: Callable[..., object]) -> Callable[..., object]:
+        def refuse(path: object, *arguments: object, **named: object) -> object:
+            if isinstance(path, (str, os.PathLike)) and folder in Path(path).parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *arguments, **named)
+
+        return refuse
+
+    for name in ("stat", "mkdir", "open"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,10 @@ import torch
 
 from cache import chosen_device, seeded_permutation
 from cache.free_memory import free_device_memory, free_host_memory
-from configs import UserError
-from extract.disk_space import existing_folder, free_bytes
+from configs import UserError, in_bytes
+from cache.disk_space import existing_folder, free_bytes
 from extract.planning.rates import SECONDS, Measured, wait_for
 from extract.planning.work import Work
-from extract.units import in_bytes
 
 LARGEST_FILE = 512 * 2**20
 SMALLEST_FILE = 2**20
@@ -42,7 +41,7 @@ def disk_rates(work: Work) -> tuple[Measured, Measured]:
     except OSError as error:
         raise UserError(f"cannot measure the disk in {folder}: {error.strerror}; {advice}") from None
     how = f"measured, {in_bytes(written)} in {folder}"
-    return Measured(write, f"{how}, flushed"), Measured(read, f"{how}, not from the page cache")
+    return Measured(write, f"{how}, flushed"), Measured(read, "measured, the same, not from the page cache")
 
 
 def _write(file: int, size: int) -> float:

@@ -5,18 +5,18 @@ kept of an image and p bytes of it that a probe reads (patches, and their scales
 stored):
 
     store         n · r                                                  bytes
-    compute(m)    max(m / decode, m / backbone)                          seconds for m images; the sum of the
-                                                                         two where they share the processor
+    compute(m)    m / extract; where that is not known,                  seconds for m images
+                  max(m / decode, m / backbone)
     extraction    max(compute(n), n · r / write)                         seconds
     epoch         device  max(t · p / device, t / probe)                 seconds
                   host    max(t · p / host, t / probe)
                   stream  max(t · p / read, t · p / host, t / probe)
-    online epoch  compute(t), with each image's 1 / probe added to its 1 / backbone
+    online epoch  max(compute(t), t / backbone + t / probe)
     break-even    ⌈extraction / (online epoch − epoch)⌉                  epochs; never, unless positive
 
 The epoch that counts is that of the first tier that holds the patches of all splits, chosen as `TokenLoader`
-does. Reading them into that tier once is not counted, nor are manifests, indices and checksums: 0.1 KB or so
-of an image.
+does. Reading them into that tier once is not counted, nor is evaluation, in either way of probing; nor are
+manifests, indices and checksums: 0.1 KB or so of an image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ Stage = Literal["backbone", "decoding", "disk"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of `work` on `machine`, of whose rates only the device's and the probe's may be unknown."""
+    """Costs of `work` on `machine`; of its rates those of the device, of the probe and of decoding and the
+    backbone at once may be unknown."""
 
     work: Work
     machine: Machine
@@ -60,27 +61,29 @@ class Costs:
 
     def extraction(self, dtype: TokenDtype) -> tuple[float, Stage]:
         """Seconds to store the blocks asked for, and what takes longest."""
-        rates, images = self.machine.rates, self._images
-        size = self.store_bytes(self.work.blocks, dtype)
-        stages: dict[Stage, float] = {
-            "backbone": _seconds(images, rates.backbone_images_per_second),
-            "decoding": _seconds(images, rates.decode_images_per_second),
-            "disk": _seconds(size, rates.disk_write_bytes_per_second),
-        }
-        compute = self._compute(stages["decoding"], stages["backbone"])
-        if stages["disk"] > compute:
-            return stages["disk"], "disk"
-        return compute, "decoding" if stages["decoding"] > stages["backbone"] else "backbone"
+        rates, size = self.machine.rates, self.store_bytes(self.work.blocks, dtype)
+        compute, writing = self._compute(self._images), _seconds(size, rates.disk_write_bytes_per_second)
+        if writing > compute:
+            return writing, "disk"
+        return compute, "decoding" if self._decoding(1) > self._backbone(1) else "backbone"
 
     def online_epoch(self) -> float:
         """Seconds of an epoch that decodes every image and runs the backbone on it."""
-        rates, images = self.machine.rates, self._train_images
-        backbone = _seconds(images, rates.backbone_images_per_second)
-        probe = _seconds(images, rates.probe_images_per_second)
-        return self._compute(_seconds(images, rates.decode_images_per_second), backbone + probe)
+        images = self._train_images
+        training = _seconds(images, self.machine.rates.probe_images_per_second)
+        return max(self._compute(images), self._backbone(images) + training)
 
-    def _compute(self, decoding: float, forward: float) -> float:
-        return decoding + forward if self.machine.shared_processor else max(decoding, forward)
+    def _compute(self, images: int) -> float:
+        together = self.machine.rates.extract_images_per_second
+        if together is not None:
+            return images / together
+        return max(self._decoding(images), self._backbone(images))
+
+    def _decoding(self, images: int) -> float:
+        return _seconds(images, self.machine.rates.decode_images_per_second)
+
+    def _backbone(self, images: int) -> float:
+        return _seconds(images, self.machine.rates.backbone_images_per_second)
 
     def probe_bytes(self, dtype: TokenDtype) -> int:
         """What an epoch reads."""

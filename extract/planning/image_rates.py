@@ -1,40 +1,66 @@
-"""Images per second: of the backbone, and of decoding them."""
+"""Images per second: of the backbone, of decoding, and of both at once."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from cache import chosen_device, seeded_permutation
+from cache import RECORD_ARRAYS, DatasetIdentity, SplitManifest, chosen_device, seeded_permutation
 from configs import UserError
+from extract.backbone import Backbone
+from extract.encoding import encode_batch
 from extract.image_loader import ImageBatch, load_images
 from extract.open_backbone import open_backbone
-from extract.planning.rates import SECONDS, Measured, wait_for
+from extract.planning.rates import SECONDS, Measured, Rates, wait_for
+from extract.planning.sample_images import sample_images
 from extract.planning.work import Work
-from extract.sources import ImageSource, open_dataset
+from extract.sources import ImageSource
 from extract.transform import image_transform
 
-DECODE_BATCH = 16
-DECODED_AT_MOST = 2**17
+DECODING_BATCH = 16
+LONGEST_RUN = 2**17
+"""Images that a measurement has before it: more than any machine takes in its seconds."""
+
+NOT_STATED = Measured(None, "not stated: the slower of the two counts")
 
 
-def backbone_rate(work: Work) -> tuple[Measured]:
-    """Forward passes at the run's batch size, or a smaller one on slow machines.
+def image_rates(work: Work, stated: Rates) -> dict[str, Measured]:
+    """What `stated` leaves open. Both at once are measured only where neither is stated."""
+    if stated.backbone_images_per_second is not None:
+        decoding = {} if stated.decode_images_per_second else _decoding_alone(work)
+        return {**decoding, "extract_images_per_second": NOT_STATED}
+    backbone = open_backbone(
+        work.options.backbone, weights=work.options.weights or "none", amp=work.options.amp
+    )
+    backbone.place_on(chosen_device(work.options.device))
+    alone, batch_size = backbone_rate(work, backbone)
+    if stated.decode_images_per_second is not None:
+        return {"backbone_images_per_second": alone, "extract_images_per_second": NOT_STATED}
+    with sample_images(work) as (images, what):
+        return {
+            "backbone_images_per_second": alone,
+            "decode_images_per_second": decoding_rate(work, images, what),
+            "extract_images_per_second": extraction_rate(work, backbone, images, batch_size),
+        }
 
-    The batch grows until it is the run's, or takes all the time there is; that warms up, too. Small batches
-    would tell little: on a busy CPU, where threads wait for one another, they are several times slower.
+
+def _decoding_alone(work: Work) -> dict[str, Measured]:
+    with sample_images(work) as (images, what):
+        return {"decode_images_per_second": decoding_rate(work, images, what)}
+
+
+def backbone_rate(work: Work, backbone: Backbone) -> tuple[Measured, int]:
+    """Forward passes at the run's batch size, or a smaller one on slow machines; and that size.
+
+    The batch grows until it is the run's, or takes all the time there is; that warms up, too. Each size is
+    tried twice: on a busy machine one small batch may take as long as a large one.
     """
-    options, device = work.options, chosen_device(work.options.device)
-    backbone = open_backbone(options.backbone, weights=options.weights or "none", amp=options.amp)
-    backbone.place_on(device)
-    size = (options.batch_size, *backbone.transform["input_size"])
+    device = chosen_device(work.options.device)
+    size = (work.options.batch_size, *backbone.transform["input_size"])
     images = torch.randint(0, 256, size, dtype=torch.uint8)
 
     def seconds(count: int) -> float:
@@ -46,65 +72,82 @@ def backbone_rate(work: Work) -> tuple[Measured]:
     count = 1
     try:
         seconds(count)  # the first call also loads the device's kernels
-        spent = [seconds(count)]
-        while count < options.batch_size and spent[0] < SECONDS:
-            count = min(2 * count, options.batch_size)
-            spent = [seconds(count)]
+        spent = [seconds(count), seconds(count)]
+        while count < work.options.batch_size and min(spent) < SECONDS:
+            count = min(4 * count, work.options.batch_size)
+            spent = [seconds(count), seconds(count)]
         while sum(spent) < SECONDS:
             spent.append(seconds(count))
     except torch.OutOfMemoryError:
         raise UserError(
             f"a batch of {count} images does not fit on {device}: use a smaller --batch-size"
         ) from None
-    weights = ", random weights" if options.weights in (None, "none") else ""
+    weights = ", random weights" if work.options.weights in (None, "none") else ""
     rate = count * len(spent) / sum(spent)
-    return (Measured(rate, f"measured on {device}, batches of {count}{weights}"),)
+    return Measured(rate, f"measured on {device}, batches of {count}{weights}"), count
 
 
-def decode_rate(work: Work) -> tuple[Measured]:
-    """The run's own loader, over the data set where it is on this machine, else over made-up files."""
-    if work.source is not None:
-        return (_decoding(work, work.source, f"images of {work.dataset}"),)
-    with tempfile.TemporaryDirectory() as folder:
-        return (_decoding(work, _synthetic_jpegs(Path(folder)), "synthetic JPEGs of 500×375"),)
+def decoding_rate(work: Work, images: ImageSource, what: str) -> Measured:
+    """The run's own loader, and nothing beside it."""
+    rate = _rate(_batches(work, images, DECODING_BATCH), work, lambda batch: None)
+    return Measured(rate, f"measured, {work.options.decoding_processes} worker processes, {what}")
 
 
-def _decoding(work: Work, source: ImageSource, what: str) -> Measured:
-    workers = work.options.decoding_processes
-    batches = _image_batches(work, source, workers)
-    for _ in islice(batches, 2 * workers + 1):  # what the workers read ahead while they start
-        pass
+def extraction_rate(work: Work, backbone: Backbone, images: ImageSource, batch_size: int) -> Measured:
+    """Decoding, the backbone and encoding at once, all but the writing: on a CPU they share the cores."""
+    device, manifest = chosen_device(work.options.device), _manifest(work, images)
+    rate = _rate(
+        _batches(work, images, batch_size),
+        work,
+        lambda batch: encode_batch(batch, backbone, manifest, device),
+    )
+    return Measured(rate, "measured, both at once, tokens encoded")
+
+
+def _rate(batches: Iterator[ImageBatch], work: Work, use: Callable[[ImageBatch], object]) -> float:
+    """Images per second once the loader runs evenly, all of what it read ahead being used up or renewed."""
+    device, started = chosen_device(work.options.device), time.perf_counter()
+    for batch in islice(batches, 2 * work.options.decoding_processes + 1):
+        use(batch)
+        if time.perf_counter() - started > SECONDS:
+            break
+    wait_for(device)
     images, started = 0, time.perf_counter()
     for batch in batches:
+        use(batch)
         images += len(batch.records)
         if time.perf_counter() - started > SECONDS:
             break
-    rate = images / (time.perf_counter() - started)
-    return Measured(rate, f"measured, {workers} worker processes, {what}")
+    wait_for(device)
+    return images / (time.perf_counter() - started)
 
 
-def _image_batches(work: Work, source: ImageSource, workers: int) -> Iterator[ImageBatch]:
+def _batches(work: Work, images: ImageSource, batch_size: int) -> Iterator[ImageBatch]:
     """The run's loader over the images in a record order, again and again where they are few."""
     transform = work.architecture.transform
     return load_images(
-        source,
-        np.resize(seeded_permutation(len(source), 0), DECODED_AT_MOST),
-        [range(start, start + DECODE_BATCH) for start in range(0, DECODED_AT_MOST, DECODE_BATCH)],
+        images,
+        np.resize(seeded_permutation(len(images), 0), LONGEST_RUN),
+        [range(start, start + batch_size) for start in range(0, LONGEST_RUN - batch_size + 1, batch_size)],
         image_transform(transform),
         transform["input_size"],
-        workers=workers,
-        pin_memory=False,
+        workers=work.options.decoding_processes,
+        pin_memory=chosen_device(work.options.device).type == "cuda",
     )
 
 
-def _synthetic_jpegs(folder: Path) -> ImageSource:
-    """ImageNet's mean size in pixels, and about that in bytes (107 KB): smooth shapes with noise."""
-    random = np.random.default_rng(0)
-    (folder / "train" / "class").mkdir(parents=True)
-    for number in range(64):
-        coarse = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = smooth + random.normal(0, 16, smooth.shape).astype(np.int16)
-        image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-        image.save(folder / "train" / "class" / f"{number}.jpg", quality=92)
-    return open_dataset(f"folder:{folder}").open("train")
+def _manifest(work: Work, images: ImageSource) -> SplitManifest:
+    """Of a split that is never written: which arrays its tokens are encoded for."""
+    arrays = work.architecture.geometry.block_arrays
+    return SplitManifest(
+        dataset=DatasetIdentity(
+            name=work.dataset, split="measurement", source="", fingerprint="", samples=len(images)
+        ),
+        classes=images.classes,
+        records=len(images),
+        views=1,
+        order="",
+        format="zarr",
+        shard_size=1,
+        arrays=tuple(a for block in work.blocks for a in arrays(block, work.options.dtype)) + RECORD_ARRAYS,
+    )

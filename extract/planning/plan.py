@@ -57,7 +57,6 @@ class Plan(FrozenModel):
     """What the store holds of the splits already."""
     rates: Rates
     origins: dict[str, str]
-    shared_processor: bool
     probe_epochs: int
     online_epoch_seconds: float
     online_total_seconds: float
@@ -96,7 +95,6 @@ def make_plan(costs: Costs, *, probe_epochs: int, stored_bytes: int) -> Plan:
         stored_bytes=stored_bytes,
         rates=machine.rates,
         origins=machine.origins,
-        shared_processor=machine.shared_processor,
         probe_epochs=probe_epochs,
         online_epoch_seconds=costs.online_epoch(),
         online_total_seconds=probe_epochs * costs.online_epoch(),

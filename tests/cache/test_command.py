@@ -48,7 +48,7 @@ def test_info_as_json_parses(filled: Path, run: Run) -> None:
     assert (code, err) == (0, "")
     info = json.loads(out)
     assert info["backbone"]["name"] == "tiny"
-    assert info["splits"]["digits/train"]["images_per_class"] == {"cat": 5, "dog": 5}
+    assert info["splits"]["digits/train"]["images_per_class"][1] == {"class": 1, "name": "dog", "images": 5}
 
 
 def test_unknown_verb_is_one_line_and_exit_code_2(run: Run) -> None:
@@ -67,6 +67,18 @@ def test_missing_store_is_one_line_and_exit_code_2(filled: Path, run: Run) -> No
 def test_without_a_verb_the_verbs_are_told_and_the_exit_code_is_2(run: Run) -> None:
     verbs = "info, verify, derive, rm, plan, repair"
     assert run() == (2, "", f"cache: say what to do: {verbs}\n")
+
+
+def test_an_interrupted_derivation_says_how_to_go_on(
+    filled: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cache.derive.write_tokens", interrupt)
+    code, out, err = run("derive", str(filled), f"{filled}_int8", "--dtype", "int8")
+    assert (code, out) == (130, "")
+    assert err == "cache: interrupted: whole shards are kept, the same command goes on from there\n"
 
 
 def test_a_sound_store_is_verified_with_exit_code_0(filled: Path, run: Run) -> None:

@@ -493,6 +493,11 @@ def test_a_folder_that_is_no_store_is_refused(source: Path, out: Path) -> None:
         derive(source, out)
 
 
+def test_a_folder_that_may_not_be_written_is_refused_in_a_line(source: Path, closed: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*closed/out \(Permission denied\): give a folder"):
+        derive(source, closed / "out")
+
+
 def test_an_incomplete_split_is_refused(tmp_path: Path, out: Path, make_store: MakeStore) -> None:
     source = make_store(tmp_path / "source", shards=2)
     with pytest.raises(UserError, match="is incomplete, 2 of 3 shards"):
@@ -531,7 +536,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _with_free(monkeypatch, 1000)
-    with pytest.raises(UserError, match=r"out needs 0\.0 MB, and 0\.0 MB are free there"):
+    with pytest.raises(UserError, match=r"out needs .* KB more, and 1\.00 KB are free there: free some, or"):
         derive(source, out)
     assert not out.exists()
 

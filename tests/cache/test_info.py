@@ -28,7 +28,30 @@ def filled(
 
 
 def test_images_of_each_class_are_counted(filled: Path) -> None:
-    assert split_info(Store(filled).split("digits", "train"))["images_per_class"] == {"cat": 6, "dog": 3}
+    assert split_info(Store(filled).split("digits", "train"))["images_per_class"] == [
+        {"class": 0, "name": "cat", "images": 6},
+        {"class": 1, "name": "dog", "images": 3},
+    ]
+
+
+def test_classes_that_share_a_name_are_counted_apart(
+    store: Path,
+    engine: StoreFormat,
+    split_manifest: SplitOf,
+    write_split: Writing,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = {"classes": ("crane", "crane")}  # a bird and a machine
+    write_split(store, split_manifest(format=engine, records=9).model_copy(update=named))
+    info = store_info(Store(store))
+    assert info["splits"]["digits/train"]["images_per_class"] == [
+        {"class": 0, "name": "crane", "images": 5},
+        {"class": 1, "name": "crane", "images": 4},
+    ]
+    monkeypatch.setenv("COLUMNS", "200")
+    print_info(info)
+    assert "2 × 4–5" in capsys.readouterr().out
 
 
 def test_records_left_out_count_for_no_class(
@@ -38,20 +61,21 @@ def test_records_left_out_count_for_no_class(
     values = split_values(manifest)
     values["labels"][:] = [0, -1, 0, -1]
     write_split(store, manifest, values)
-    assert split_info(Store(store).split("digits", "train"))["images_per_class"] == {"cat": 2}
+    (cats,) = split_info(Store(store).split("digits", "train"))["images_per_class"]
+    assert cats["images"] == 2
 
 
 def test_incomplete_split_tells_what_is_stored(filled: Path) -> None:
     info = split_info(Store(filled).split("digits", "test"))
     assert (info["shards_stored"], info["shards"]) == (1, 2)
-    assert info["images_per_class"] == {"cat": 2, "dog": 2}
+    assert [held["images"] for held in info["images_per_class"]] == [2, 2]
 
 
 def test_split_without_a_shard_has_no_classes_yet(
     store: Path, engine: StoreFormat, split_manifest: SplitOf, write_split: Writing
 ) -> None:
     write_split(store, split_manifest(format=engine), shards=0)
-    assert split_info(Store(store).split("digits", "train"))["images_per_class"] == {}
+    assert split_info(Store(store).split("digits", "train"))["images_per_class"] == []
 
 
 def test_skipped_records_are_counted(store: Path, engine: StoreFormat, split_manifest: SplitOf) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache import SplitManifest, SplitReader, StoreFormat, TokenDataset
+from cache import SplitManifest, SplitReader, StoreFormat, StoreManifest, TokenDataset, create_store
 from configs import UserError
 
 SplitOf = Callable[..., SplitManifest]
@@ -65,6 +65,24 @@ def test_incomplete_split_says_how_many_shards_are_stored(
 ) -> None:
     folder = write_split(store, split_manifest(format=engine), shards=2)
     with pytest.raises(UserError, match="incomplete, 2 of 3 shards are stored"):
+        SplitReader(folder).require_complete()
+
+
+@pytest.mark.parametrize(
+    ("derived", "command"),
+    [((), r"extract \(or `cache derive`\)"), (("cast float16 → int8",), "`cache derive`")],
+)
+def test_incomplete_split_names_the_command_that_goes_on(
+    tmp_path: Path,
+    derived: tuple[str, ...],
+    command: str,
+    store_manifest: Callable[..., StoreManifest],
+    split_manifest: SplitOf,
+    write_split: Writing,
+) -> None:
+    create_store(tmp_path, store_manifest().model_copy(update={"derived": derived}))
+    folder = write_split(tmp_path, split_manifest(), shards=2)
+    with pytest.raises(UserError, match=f"run the {command} command that began it again"):
         SplitReader(folder).require_complete()
 
 
@@ -132,7 +150,7 @@ def test_data_set_of_an_incomplete_split_is_refused(
 
 
 def test_missing_block_names_those_there_are(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"holds block 3, not block 2: extract it with --blocks"):
+    with pytest.raises(UserError, match=r"holds block 3, not block 2: extract or derive it with --blocks"):
         TokenDataset(SplitReader(folder), 2, ["patches"])
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pytest
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
-from configs import FrozenModel, Names, Size, UserError, parse, run_command
+from configs import FrozenModel, Names, Size, UserError, Verb, parse, run_command, run_verb
 
 
 class Options(FrozenModel):
@@ -142,12 +142,41 @@ def test_an_interruption_is_one_line_and_130(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "paint: interrupted\n")
 
 
+@pytest.mark.parametrize("said", ["interrupted", "interrupted: paint on"])
+def test_a_verb_says_what_its_interruption_means(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: Options) -> None:
+        raise KeyboardInterrupt
+
+    verbs = {"fence": Verb(Options, interrupt, said)}
+    assert run_command("paint", lambda: run_verb("paint", verbs, ["fence"])) == 130
+    assert capsys.readouterr() == ("", f"paint: {said}\n")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         run_command("paint", fail)
+
+
+class Agreeing(FrozenModel):
+    """Options that must fit together."""
+
+    first: int = 1
+    last: int = 9
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first > self.last:
+            raise ValueError("--first is after --last: swap them")
+        return self
+
+
+def test_options_that_do_not_fit_together_are_refused_in_the_validators_own_words() -> None:
+    with pytest.raises(UserError) as refused:
+        parse(Agreeing, prog="p", argv=["--first", "10"])
+    assert str(refused.value) == "--first is after --last: swap them"
 
 
 class Sized(FrozenModel):

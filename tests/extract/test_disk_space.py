@@ -7,7 +7,7 @@ import pytest
 
 from configs import UserError
 from extract.command import extract
-from extract.disk_space import existing_folder, free_bytes, require_space, stored_bytes
+from extract.disk_space import require_space, stored_bytes
 from extract.options import ExtractOptions
 
 RECORD = 64 * 96 * 2 + 96 * 2 + 2 * 96 * 4 + 2 * 8
@@ -25,15 +25,6 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def options(tmp_path: Path, **changes: object) -> ExtractOptions:
     words = {"backbone": "mae_digits", "dataset": "digits", "split": "train", "limit": 60, "workers": 0}
     return ExtractOptions(**{**words, "shard_size": 20, "out": tmp_path / "a" / "store", **changes})
-
-
-def test_the_disk_of_a_folder_to_be_is_that_of_the_nearest_one_there_is(tmp_path: Path) -> None:
-    assert existing_folder(tmp_path / "not" / "yet") == tmp_path
-    assert free_bytes(tmp_path / "not" / "yet") > 0
-
-
-def test_a_store_that_fits_exactly_is_allowed(tmp_path: Path) -> None:
-    require_space(tmp_path, 100, 100)
 
 
 def test_a_store_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -57,6 +48,14 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, free:
     free["free"] += 1
     extract(options(tmp_path))
     assert stored_bytes(tmp_path / "a/store/digits/train") == 60 * RECORD
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_folder_that_may_not_be_written_is_refused_in_a_line(
+    tmp_path: Path, closed: Path, force: bool
+) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*closed/store \(Permission denied\): give a folder"):
+        extract(options(tmp_path, out=closed / "store", force=force))
 
 
 def test_a_full_disk_is_tried_when_forced(tmp_path: Path, free: dict[str, int]) -> None:

@@ -204,7 +204,7 @@ def test_a_damaged_manifest_is_told_with_what_to_do(
     with pytest.raises(SystemExit) as ended:
         _repair(store)
     assert ended.value.code == 1
-    assert "move it away and give the extract command again" in capsys.readouterr().out
+    assert "move it away and give the extract (or `cache derive`) command again" in capsys.readouterr().out
     manifest.rename(store / "damaged.json")
     spec = Store(sound).split("digits", "train").manifest
     _extract(store, format=spec.format, dtype=spec.arrays[0].dtype)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from extract.units import in_bytes, in_time
+from configs import in_bytes, in_time
 
 
 @pytest.mark.parametrize(
