@@ -4,7 +4,8 @@
 
 The same 617 MB from one process: records of ViT-S/16, 196 × 384 float16, in four shards. All flush to the
 disk and start from an empty folder; ours also takes the CRC-32C of every record. The contenders take turns
-and are compared within a round, so the shares carry over to other machines; MB/s do not.
+and are compared within a round, so the shares carry over to other machines; MB/s do not. The memory that ours
+takes beyond the records is measured in processes of their own, and not timed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,19 @@ import sys
 from pathlib import Path
 
 from chart import draw
-from files import empty_and_settle, scratch
+from files import empty, empty_and_settle, scratch
 from measure import Contender, Section, measure
+from peak_memory import peak_of_writing
 from pydantic import Field
-from report import BenchOptions, machine_facts, print_facts, print_section, refuse_what_cannot_be_saved, save
+from report import (
+    CONSOLE,
+    BenchOptions,
+    machine_facts,
+    print_facts,
+    print_section,
+    refuse_what_cannot_be_saved,
+    save,
+)
 from workload import QUICK, Workload
 from writers import WRITERS, Writer
 
@@ -54,7 +64,7 @@ def writing(folder: Path, workload: Workload) -> Section:
 
     installed = [writer for writer in WRITERS.values() if writer.installed]
     for writer in installed:  # imports its library
-        empty_and_settle(folder)
+        empty(folder)
         writer.write(folder, QUICK)
     return measure(
         "writing",
@@ -65,6 +75,22 @@ def writing(folder: Path, workload: Workload) -> Section:
     )
 
 
+def peaks(folder: Path, workload: Workload) -> dict[str, int]:
+    """Bytes of memory that each of ours takes beyond the records it is given, at most."""
+    ours = {store: writer.label for store, writer in WRITERS.items() if writer.role == "ours"}
+    return {label: peak_of_writing(store, folder, workload) for store, label in ours.items()}
+
+
+def print_peaks(peak_bytes: dict[str, int], workload: Workload) -> None:
+    """One line for each writer."""
+    shard = workload.shard * workload.record_bytes
+    for label, peak in peak_bytes.items():
+        CONSOLE.print(
+            f"memory beyond the records, {label}: at most {peak / 1e6:.1f} MB "
+            f"({workload.shards} shards of {shard / 1e6:.1f})"
+        )
+
+
 def run(options: WriterBenchOptions) -> None:
     """Measure, print, save, draw."""
     refuse_what_cannot_be_saved(options)
@@ -73,7 +99,9 @@ def run(options: WriterBenchOptions) -> None:
     print_facts(facts, workload)
     with scratch(options.folder, needed=2 * workload.bytes) as folder:
         section = writing(folder / "written", workload)
+        peak_bytes = peaks(folder / "written", workload)
     print_section(section)
+    print_peaks(peak_bytes, workload)
     if options.json_ is not None:
         save(
             options.json_,
@@ -82,6 +110,7 @@ def run(options: WriterBenchOptions) -> None:
             machine=facts,
             workload=workload,
             sections=[section],
+            peak_bytes=peak_bytes,
         )
     if options.chart is not None:
         draw([section], options.chart)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"ours": "#1b7f5c", "other": "#9aa5b1"}
 CEILING_COLOUR = "#c0392b"
-BAR_INCHES, HEAD_INCHES, WIDTH_INCHES = 0.23, 0.8, 8.6
-LOGARITHMIC_FROM = 10
+BAR_INCHES, HEAD_INCHES, WIDTH_INCHES, PADDING_INCHES = 0.23, 0.9, 8.6, 0.1
+LOGARITHMIC_FROM = 30
 """Shares that differ more than this many times are drawn on a logarithmic axis."""
 
 
@@ -29,10 +29,12 @@ def draw(sections: Sequence[Section], path: Path) -> None:
     """One panel for each section that others are in, fastest on top; the ceilings are dashed lines."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     sections = [section for section in sections if any(row.role == "other" for row in section.rows)]
     heights = [HEAD_INCHES + BAR_INCHES * len(_bars(section)) for section in sections]
-    figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=PADDING_INCHES, h_pad=PADDING_INCHES)
+    figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout=layout, facecolor="white")
     panels = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, section in zip(panels, sections, strict=True):
         _panel(axes, section)
@@ -66,7 +68,9 @@ def _panel(axes: Axes, section: Section) -> None:
         label.set_fontweight("bold" if row.role == "ours" else "normal")
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_title(section.title, loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(f"speed, as a share of: {section.ceiling}", fontsize=8)
+    scale = " (logarithmic)" if axes.get_xscale() == "log" else ""
+    meaning = f"images/s, as a share of: {section.ceiling}{scale}\n{section.note}".rstrip()
+    axes.set_xlabel(meaning, fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from files import cached_share, drop_from_cache, files_in
-from measure import Contender, Role, Section, measure
+from measure import Contender, Section, measure
 from readers import READERS, Reader
-from warm_reads import drained
+from warm_reads import drained, reader_bytes
 from workload import Workload
 
 
@@ -37,16 +37,22 @@ def cold_reads(folder: Path, workload: Workload) -> Section:
     """Every reader anew, from files that are not in memory."""
     stayed = [0.0]
 
-    def contender(label: str, run: Callable[[], int], role: Role, store: str) -> Contender:
+    def forgetting(store: str) -> Callable[[], None]:
         def forget() -> None:
             gc.collect()  # a page that is mapped stays
             drop_from_cache(folder / store)
             stayed.append(cached_share(folder / store))
 
-        return Contender(label, run, workload.record_bytes, role, prepare=forget)
+        return forget
 
     contenders = [
-        contender(label, reading_plainly(folder / "plain", workload, threads), "ceiling", "plain")
+        Contender(
+            label,
+            reading_plainly(folder / "plain", workload, threads),
+            workload.record_bytes,
+            "ceiling",
+            prepare=forgetting("plain"),
+        )
         for threads, label in ((1, "sequential reads, 1 thread"), (4, "sequential reads, 4 threads"))
     ]
     for reader in READERS:
@@ -55,8 +61,10 @@ def cold_reads(folder: Path, workload: Workload) -> Section:
             def run(reader: Reader = reader) -> int:
                 return drained(reader.open(folder / reader.store, workload))
 
-            role: Role = "ours" if reader.ours else "other"
-            contenders.append(contender(reader.label, run, role, reader.store))
+            image_bytes = reader_bytes(reader, folder, workload)
+            contenders.append(
+                Contender(reader.label, run, image_bytes, reader.role, prepare=forgetting(reader.store))
+            )
     section = measure(
         "cold",
         "Opening and the first epoch, page cache cold",

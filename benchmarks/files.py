@@ -43,10 +43,15 @@ def scratch(folder: Path, needed: int) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def empty_and_settle(folder: Path) -> None:
-    """Make `folder` new and empty, and let the disk finish what that gives it to do."""
+def empty(folder: Path) -> None:
+    """Make `folder` new and empty."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def empty_and_settle(folder: Path) -> None:
+    """Make `folder` new and empty, and let the disk finish what it still has to do."""
+    empty(folder)
     os.sync()
 
 

@@ -81,13 +81,14 @@ def measure(
     *,
     rounds: int,
     not_installed: Sequence[str] = (),
+    note: str = "",
 ) -> Section:
     """Take turns and compare all with the first ceiling among `contenders`."""
     seconds = take_turns(contenders, rounds, title)
     ceiling = next(contender.label for contender in contenders if contender.role == "ceiling")
     rows = [_row(contender, seconds[contender.label], seconds[ceiling]) for contender in contenders]
     rows.sort(key=lambda row: row.ceiling_share, reverse=True)
-    return Section(name, title, ceiling, tuple(rows), tuple(not_installed))
+    return Section(name, title, ceiling, tuple(rows), tuple(not_installed), note)
 
 
 def _row(contender: Contender, seconds: list[float], ceiling: list[float]) -> Row:

@@ -23,6 +23,7 @@ from cache import (
     token_arrays,
 )
 
+ENGINES: tuple[StoreFormat, ...] = ("zarr", "hdf5")
 BLOCK = 11
 PATCHES = array_name(BLOCK, "patches")
 DATASET, SPLIT = "bench", "train"
@@ -74,6 +75,24 @@ def write_store(
             for name in ("labels", "sample_id"):
                 writer.write(name, 0, np.zeros(workload.shard, dtype="<i8"))
             writer.commit()
+
+
+def own_store_name(engine: StoreFormat, dtype: TokenDtype) -> str:
+    """The folder of a store among those of the others."""
+    return f"ours {engine} {dtype}"
+
+
+def stored_patches(workload: Workload, dtype: TokenDtype) -> np.ndarray:
+    """What a store in `dtype` holds as patches, (records, N, D): values, or codes."""
+    if dtype == "float16":
+        return workload.patches
+    batches = np.split(workload.patches, workload.records // workload.batch)
+    return np.concatenate([_encoded(batch, dtype).tokens.numpy() for batch in batches])
+
+
+def record_bytes(folder: Path) -> int:
+    """Bytes of a stored record's patches, with their scales in int8."""
+    return open_store(folder).record_bytes
 
 
 def open_store(folder: Path) -> TokenDataset:

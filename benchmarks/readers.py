@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import h5py
 import numpy as np
@@ -16,14 +16,15 @@ import safetensors.torch
 import torch
 import zarr
 from files import files_in
-from own_store import open_store
+from measure import Role
+from own_store import ENGINES, open_store, own_store_name
 from workload import Workload
 from writers import ZARRS_PIPELINE
 
-from cache import Residency, StoreFormat, Tier, TokenLoader
+from cache import Residency, StoreFormat, Tier, TokenDtype, TokenLoader
 
 Batches: TypeAlias = Iterator[tuple[np.ndarray, np.ndarray]]
-"""Which records a batch has, (B,), and their tokens, (B, N, D)."""
+"""Which records a batch has, (B,), and their tokens as they are stored, (B, N, D)."""
 
 Epoch: TypeAlias = Callable[[], Batches]
 """One pass over all records."""
@@ -40,6 +41,12 @@ class Reader:
     open: Callable[[Path, Workload], Epoch]
     module: str = "numpy"
     ours: bool = False
+    dtype: TokenDtype = "float16"
+
+    @property
+    def role(self) -> Role:
+        """How tables and charts show it."""
+        return "ours" if self.ours else "other"
 
     @property
     def installed(self) -> bool:
@@ -154,19 +161,23 @@ def open_zarrs(folder: Path, workload: Workload) -> Epoch:
 
 
 def open_tensorstore(folder: Path, workload: Workload) -> Epoch:
-    """All records of a batch at once: faster than a sorted index. The cache has room for the indices."""
+    """All records of a batch at once, straight into it: faster than an index array, or `tensorstore.Batch`.
+
+    The cache has room for the shards' indices.
+    """
     import tensorstore
 
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": INDEX_CACHE_BYTES}})
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder)}}
     array = tensorstore.open(spec, context=context, read=True).result()
     out = workload.empty_batch()
+    target = tensorstore.array(out)  # the same memory
 
     def epoch() -> Batches:
         for records in workload.order:
-            coming = [array[record].read() for record in records.tolist()]
-            for row, read in enumerate(coming):
-                out[row] = read.result()
+            copies = [target[row].write(array[record]) for row, record in enumerate(records.tolist())]
+            for copy in copies:
+                copy.result()
             yield records, out
 
     return epoch
@@ -217,17 +228,14 @@ def open_pt(folder: Path, workload: Workload) -> Epoch:
     return epoch
 
 
-TIERS: dict[Tier, str] = {"device": "held in memory", "host": "page cache", "stream": "streamed"}
-"""This package's tiers, as the tables call them on a machine without an accelerator."""
+def _ours(engine: StoreFormat, tier: Tier, dtype: TokenDtype) -> Reader:
+    label = f"ours, {engine} engine, {tier} tier{', int8' if dtype == 'int8' else ''}"
+    return Reader(label, own_store_name(engine, dtype), partial(own_epoch, tier=tier), ours=True, dtype=dtype)
 
-OWN_ENGINES: dict[str, StoreFormat] = {"zarr engine": "zarr", "hdf5 engine": "hdf5"}
 
 READERS = (
-    *(
-        Reader(f"ours, {engine}, {TIERS[tier]}", engine, partial(own_epoch, tier=tier), ours=True)
-        for tier in TIERS
-        for engine in OWN_ENGINES
-    ),
+    *(_ours(engine, tier, "float16") for tier in get_args(Tier) for engine in ENGINES),
+    *(_ours(engine, "host", "int8") for engine in ENGINES),
     Reader("numpy memmap", "npy", open_npy),
     Reader("safetensors, mapped", "safetensors", open_safetensors),
     Reader("h5py, sorted read_direct", "h5py", open_h5py),

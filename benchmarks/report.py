@@ -37,7 +37,7 @@ LIBRARIES = (
     "google-crc32c",
 )
 
-CONSOLE = Console(width=None if Console().is_terminal else 110)
+CONSOLE = Console(width=None if Console().is_terminal else 100)
 
 COLOURS = {"ours": "bold green", "ceiling": "dim", "other": ""}
 
@@ -107,29 +107,39 @@ def save(path: Path, **content: Any) -> None:
 
 
 def print_facts(facts: dict[str, Any], workload: Workload) -> None:
-    """Machine and sizes in two lines."""
+    """Machine and sizes."""
     CONSOLE.print(
         f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_bytes'] / 1e9:.0f} GB; "
         f"load average before: {facts['load_average_before']:.1f}\n"
         f"{workload.records:,} records of {workload.tokens} × {workload.dim} float16, "
-        f"{workload.record_bytes / 1e3:.0f} KB each, {workload.bytes / 1e6:,.0f} MB; shards of "
-        f"{workload.shard:,}, batches of {workload.batch}; {workload.rounds} rounds, each contender in turn"
+        f"{workload.record_bytes / 1e3:.0f} KB each, {workload.bytes / 1e6:,.0f} MB in all\n"
+        f"shards of {workload.shard:,}, batches of {workload.batch}; {workload.rounds} rounds, "
+        "each contender in turn"
     )
+
+
+COLUMNS_NOTE = (
+    "× ceiling: speed as a share of {ceiling}, ratio of the medians; fastest: of the fastest rounds; "
+    "spread: least and most within a round"
+)
 
 
 def print_section(section: Section) -> None:
-    """A table, fastest first."""
+    """A table, fastest first, at most 100 columns wide."""
     table = Table(
-        title=section.title, title_justify="left", caption=section.note or None, caption_justify="left"
+        title=section.title,
+        title_justify="left",
+        caption="\n".join(filter(None, (section.note, COLUMNS_NOTE.format(ceiling=section.ceiling)))),
+        caption_justify="left",
     )
     table.add_column("contender", no_wrap=True)
-    for column in ("images/s", "MB/s", "× ceiling", "fastest rounds", "within a round"):
-        table.add_column(column, justify="right")
+    for column in ("images/s", "MB/s", "× ceiling", "fastest", "spread"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in section.rows:
         table.add_row(*_cells(row), style=COLOURS[row.role])
-    for label in section.not_installed:
-        table.add_row(label, f"not installed ({INSTALL})", style="dim")
     CONSOLE.print(table)
+    for label in section.not_installed:
+        CONSOLE.print(f"  {label}: not installed ({INSTALL})", markup=False)
 
 
 def _cells(row: Row) -> Sequence[str]:

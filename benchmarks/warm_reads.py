@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from measure import Contender, Section, measure
-from own_store import open_store, write_store
-from readers import OWN_ENGINES, READERS, Epoch, copying_from_memory, own_epoch
+from own_store import record_bytes, stored_patches
+from readers import READERS, Epoch, Reader, copying_from_memory
 from workload import Workload
+
+from cache.read_ahead import AHEAD
+
+NOTE = f"ours: TokenLoader, {AHEAD} reading threads; int8 as stored, decoded in the probe's step"
 
 
 def drained(epoch: Epoch) -> int:
@@ -16,32 +21,40 @@ def drained(epoch: Epoch) -> int:
     return sum(len(records) for records, _ in epoch())
 
 
-def require_right(label: str, epoch: Epoch, workload: Workload) -> None:
-    """Raise `RuntimeError` unless an epoch gives every record once, as it was written."""
+def require_right(reader: Reader, epoch: Epoch, workload: Workload) -> None:
+    """Raise `RuntimeError` unless an epoch gives every record once, as it was stored."""
     given = np.zeros(workload.records, dtype=np.int64)
+    expected = stored_patches(workload, reader.dtype)
     for records, patches in epoch():
         given[records] += 1
-        if not np.array_equal(patches.view(np.uint16), workload.patches[records].view(np.uint16)):
-            raise RuntimeError(f"{label} does not give back what was written")
+        if not np.array_equal(patches.view(np.uint8), expected[records].view(np.uint8)):
+            raise RuntimeError(f"{reader.label} does not give back what was written")
     if not (given == 1).all():
-        raise RuntimeError(f"{label} does not give every record once")
+        raise RuntimeError(f"{reader.label} does not give every record once")
 
 
-def _memory_ceilings(workload: Workload) -> list[Contender]:
-    return [
-        Contender(label, copying_from_memory(workload, threads), workload.record_bytes, "ceiling")
-        for threads, label in ((1, "memcpy, 1 thread"), (2, "memcpy, 2 threads"))
-    ]
+def reader_bytes(reader: Reader, folder: Path, workload: Workload) -> int:
+    """Bytes that `reader` reads for an image, an int8 image's scales included."""
+    return record_bytes(folder / reader.store) if reader.ours else workload.record_bytes
 
 
 def warm_reads(folder: Path, workload: Workload) -> Section:
     """Every reader, opened and checked before: what is measured are its later epochs."""
-    contenders = _memory_ceilings(workload)
+    contenders = [
+        Contender(
+            f"memcpy, {threads} thread{'s' * (threads > 1)}",
+            copying_from_memory(workload, threads),
+            workload.record_bytes,
+            "ceiling",
+        )
+        for threads in (1, 2)
+    ]
     for reader in READERS:
         if reader.installed:
             epoch = reader.open(folder / reader.store, workload)
-            require_right(reader.label, epoch, workload)
-            contenders.append(_draining(reader.label, epoch, workload.record_bytes, ours=reader.ours))
+            require_right(reader, epoch, workload)
+            image_bytes = reader_bytes(reader, folder, workload)
+            contenders.append(Contender(reader.label, partial(drained, epoch), image_bytes, reader.role))
     for contender in contenders:
         contender.run()  # workers were forked after the buffers were filled: the next writes copy pages
     return measure(
@@ -50,29 +63,5 @@ def warm_reads(folder: Path, workload: Workload) -> Section:
         contenders,
         rounds=workload.rounds,
         not_installed=[reader.label for reader in READERS if not reader.installed],
-    )
-
-
-def _draining(label: str, epoch: Epoch, image_bytes: int, *, ours: bool) -> Contender:
-    def run() -> int:
-        return drained(epoch)
-
-    return Contender(label, run, image_bytes, "ours" if ours else "other")
-
-
-def int8_reads(folder: Path, workload: Workload) -> Section:
-    """int8 beside float16 on the host tier: codes and scales as stored, decoded where they are used."""
-    contenders = _memory_ceilings(workload)[:1]
-    for engine, store_format in OWN_ENGINES.items():
-        write_store(folder / f"{engine} int8", workload, store_format, "int8")
-        for dtype, store in (("float16", engine), ("int8", f"{engine} int8")):
-            epoch = own_epoch(folder / store, workload, "host")
-            drained(epoch)
-            image_bytes = open_store(folder / store).record_bytes
-            contenders.append(_draining(f"ours, {engine}, {dtype}", epoch, image_bytes, ours=True))
-    return measure(
-        "int8",
-        "int8 (codes and scales, not decoded) beside float16, page cache warm",
-        contenders,
-        rounds=workload.rounds,
+        note=NOTE,
     )

@@ -50,7 +50,7 @@ class Workload:
         """All records in memory, (records, N, D) float16 in [0, 1): what is written and must be read."""
         random = np.random.default_rng(0)
         patches = np.empty((self.records, *self.record_shape), dtype=np.float16)
-        for part in np.split(patches, self.shards):
+        for part in np.split(patches, self.records // self.batch):
             part[...] = random.random(part.shape, dtype=np.float32)
         return patches
 

@@ -17,8 +17,10 @@ import torch
 import zarr
 from files import flush
 from measure import Role
-from own_store import write_store
+from own_store import own_store_name, write_store
 from workload import Workload
+
+from cache import StoreFormat, TokenDtype
 
 Write = Callable[[Path, Workload], None]
 
@@ -46,7 +48,7 @@ def plain_write(folder: Path, workload: Workload) -> None:
         patches = workload.shard_patches(shard)
         with (folder / f"{shard:05d}").open("wb", buffering=0) as file:
             for first in range(0, workload.shard, workload.batch):
-                content = memoryview(patches[first : first + workload.batch]).cast("B")
+                content = patches[first : first + workload.batch].data.cast("B")
                 while content:
                     content = content[file.write(content) :]
             os.fsync(file.fileno())
@@ -147,12 +149,18 @@ def write_pt(folder: Path, workload: Workload) -> None:
     flush(folder)
 
 
+def _ours(engine: StoreFormat, dtype: TokenDtype) -> dict[str, Writer]:
+    label = f"ours, {engine} engine{', int8' if dtype == 'int8' else ''}"
+    write = partial(write_store, store_format=engine, dtype=dtype)
+    return {own_store_name(engine, dtype): Writer(label, write, role="ours")}
+
+
 CEILING = "plain write calls"
 
 WRITERS: dict[str, Writer] = {
     "plain": Writer(CEILING, plain_write, role="ceiling"),
-    "zarr engine": Writer("ours, zarr engine", partial(write_store, store_format="zarr"), role="ours"),
-    "hdf5 engine": Writer("ours, hdf5 engine", partial(write_store, store_format="hdf5"), role="ours"),
+    **_ours("zarr", "float16"),
+    **_ours("hdf5", "float16"),
     "npy": Writer("numpy .npy shards", write_npy),
     "h5py": Writer("h5py, contiguous shards", write_h5py),
     "zarr": Writer("zarr-python, sharded", partial(write_zarr, settings={})),
@@ -162,3 +170,6 @@ WRITERS: dict[str, Writer] = {
     "webdataset": Writer("webdataset .tar shards", write_webdataset, "webdataset"),
     "pt": Writer(".pt file per image", write_pt),
 }
+
+INT8_WRITERS = _ours("zarr", "int8") | _ours("hdf5", "int8")
+"""They encode on the processor, which extraction leaves to its device: for reading, not to be compared."""

@@ -7,12 +7,13 @@ they may contain, `named` reads them. `errors` holds the one exception that mean
 
 from configs.command_line import Floats, Integers, Names, Size, Verb, optional, parse, run_command, run_verb
 from configs.errors import UserError, unknown_name
-from configs.named import load_backbone, load_dataset, load_recipe, names
+from configs.named import load_backbone, load_dataset, load_recipe, load_sweep, names
 from configs.schema import (
     BackboneConfig,
     DatasetConfig,
     FrozenModel,
     RecipeConfig,
+    SweepConfig,
     TokenState,
     TransformConfig,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Names",
     "RecipeConfig",
     "Size",
+    "SweepConfig",
     "TokenState",
     "TransformConfig",
     "UserError",
@@ -36,6 +38,7 @@ __all__ = [
     "load_backbone",
     "load_dataset",
     "load_recipe",
+    "load_sweep",
     "names",
     "optional",
     "parse",

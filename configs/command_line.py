@@ -94,7 +94,7 @@ class Verb:
     """One thing that a command can do: its options, whose docstring is its help, and what runs."""
 
     options: type[FrozenModel]
-    run: Callable[[Any], None]
+    run: Callable[[Any], object]
     interrupted: str = "interrupted"
     """What is said after Ctrl-C."""
 

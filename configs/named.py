@@ -9,7 +9,7 @@ from typing import TypeVar
 import yaml
 
 from configs.errors import UserError, unknown_name
-from configs.schema import BackboneConfig, DatasetConfig, FrozenModel, RecipeConfig
+from configs.schema import BackboneConfig, DatasetConfig, FrozenModel, RecipeConfig, SweepConfig
 
 T = TypeVar("T", bound=FrozenModel)
 
@@ -19,7 +19,7 @@ def _folder(kind: str) -> Traversable:
 
 
 def names(kind: str) -> list[str]:
-    """Names of the shipped configurations of a kind (`backbones`, `datasets`, `recipes`)."""
+    """Names of the shipped configurations of a kind (`backbones`, `datasets`, `recipes`, `sweeps`)."""
     return sorted(f.name.removesuffix(".yaml") for f in _folder(kind).iterdir() if f.name.endswith(".yaml"))
 
 
@@ -46,3 +46,8 @@ def load_dataset(name: str) -> DatasetConfig:
 def load_recipe(name: str) -> RecipeConfig:
     """The shipped recipe `name`. Raises `UserError` when there is none."""
     return _load("recipes", name, RecipeConfig)
+
+
+def load_sweep(name: str) -> SweepConfig:
+    """The shipped sweep `name`. Raises `UserError` when there is none."""
+    return _load("sweeps", name, SweepConfig)

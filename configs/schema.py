@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -118,6 +119,23 @@ Numbers = Annotated[
     BeforeValidator(lambda given: given if isinstance(given, list | tuple) else (given,)),
 ]
 """One number or several, each 0 or more."""
+
+
+class SweepConfig(FrozenModel):
+    """A named grid: options of `probe` and their values. Absent fields keep `probe`'s own defaults."""
+
+    name: str
+    description: str
+    probe: tuple[str, ...] | None = None
+    recipe: str | None = None
+    lr: Numbers | None = None
+    weight_decay: Numbers | None = None
+    seed: tuple[NonNegativeInt, ...] | None = None
+    block: tuple[str, ...] | None = None
+    tokens: tuple[TokenState, ...] | None = None
+    shots: tuple[PositiveInt, ...] | None = None
+    fraction: Numbers | None = None
+    draws: PositiveInt | None = None
 
 
 class RecipeConfig(FrozenModel):

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from configs import parse, run_command, unknown_name
+from configs import Verb, run_command, run_verb
 from probe.fit import run_fit
+from probe.grid import with_sweep
+from probe.listing import DescribeOptions, ListOptions, describe_probe, list_probes
 from probe.options import FitOptions
+from probe.run_report import ReportOptions, report_runs
 
-VERBS = ("fit",)
+INTERRUPTED = "interrupted: the same command goes on from the last checkpoint"
+
+VERBS = {
+    "fit": Verb(FitOptions, lambda options: run_fit(with_sweep(options)), INTERRUPTED),
+    "list": Verb(ListOptions, list_probes),
+    "describe": Verb(DescribeOptions, describe_probe),
+    "report": Verb(ReportOptions, report_runs),
+}
 
 
 def probe(words: list[str]) -> None:
-    """Run a verb; `probe --cache …` means `probe fit --cache …`."""
-    if words and not words[0].startswith("-"):
-        if words[0] not in VERBS:
-            raise unknown_name("verb of probe", words[0], VERBS)
-        words = words[1:]
-    run_fit(parse(FitOptions, prog="probe", argv=words))
+    """Run a verb; `probe --cache …` means `probe fit --cache …`; `--list` and `--describe` are verbs too."""
+    for flag in ("list", "describe"):
+        if f"--{flag}" in words:
+            words = [flag, *(word for word in words if word != f"--{flag}")]
+    fits = words and words[0].startswith("-") and words[0] not in ("-h", "--help")
+    run_verb("probe", VERBS, ["fit", *words] if fits else words)
 
 
 def main() -> None:

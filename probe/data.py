@@ -1,4 +1,4 @@
-"""Opening what a run reads: store, splits, block and tokens."""
+"""Opening what a run reads: store, splits, blocks and tokens."""
 
 from __future__ import annotations
 
@@ -10,31 +10,48 @@ import torch
 from cache import BlockGeometry, SplitReader, Store
 from configs import TokenState, UserError
 from probe.options import FitOptions
-from probe.token_inputs import TokenInputs
+from probe.token_inputs import Combination, TokenInputs
 
 EVALUATION_SPLITS = ("validation", "val", "test")
 
 
 @dataclass(frozen=True)
 class ProbeData:
-    """A store's train and evaluation split, one block of them, and how its tokens are read."""
+    """A store's train and evaluation split, on the device that reads them."""
 
     store: Store
     dataset: str
     train: SplitReader
     evaluation: SplitReader
-    block: int
-    inputs: TokenInputs
-
-    @property
-    def geometry(self) -> BlockGeometry:
-        """Grid and width of the block's tokens."""
-        return self.store.manifest.backbone.blocks[self.block]
+    device: torch.device
 
     @property
     def num_classes(self) -> int:
         """C."""
         return len(self.train.manifest.classes)
+
+    def width(self, blocks: tuple[int, ...], combination: Combination | None) -> int:
+        """D of the tokens of `blocks`, combined. Raises `UserError` where they do not fit together."""
+        widths = {self._geometry(block).dim for block in blocks}
+        if len({self._geometry(block).grid for block in blocks}) > 1 or (
+            combination == "mean" and len(widths) > 1
+        ):
+            raise UserError("--combine: the blocks' token grids or widths differ; name blocks of one stage")
+        return sum(self._geometry(b).dim for b in blocks) if combination == "concat" else widths.pop()
+
+    def grid(self, blocks: tuple[int, ...]) -> tuple[int, ...]:
+        """The token grid of `blocks`."""
+        return self._geometry(blocks[0]).grid
+
+    def _geometry(self, block: int) -> BlockGeometry:
+        return self.store.manifest.backbone.blocks[block]
+
+    def inputs(self, state: TokenState, combination: Combination | None) -> TokenInputs:
+        """How batches become token sets. Raises `UserError` where there is no norm for `post`."""
+        backbone = self.store.manifest.backbone
+        cls = backbone.prefix.index("cls") if "cls" in backbone.prefix else None
+        norm = self.store.final_norm.to(self.device) if self.store.final_norm else None
+        return TokenInputs(state, norm, cls, combination or "concat")
 
 
 def open_probe_data(options: FitOptions, device: torch.device) -> ProbeData:
@@ -46,16 +63,28 @@ def open_probe_data(options: FitOptions, device: torch.device) -> ProbeData:
     if train.name == evaluation.name:
         raise UserError(f"{train.name} is both trained and evaluated on: name another --eval-split")
     _require_same_classes(train, evaluation)
-    backbone = store.manifest.backbone
-    depth = len(backbone.blocks)
-    block = train.manifest.blocks[-1] if options.block is None else options.block
-    if not -depth <= block < depth:
-        raise UserError(f"--block {block}: the backbone has blocks 0 to {depth - 1}")
-    state: TokenState = options.tokens or store.manifest.tokens
-    cls = backbone.prefix.index("cls") if "cls" in backbone.prefix else None
-    norm = store.final_norm.to(device) if store.final_norm else None
-    inputs = TokenInputs(state, norm, cls)
-    return ProbeData(store, dataset, train, evaluation, block % depth, inputs)
+    return ProbeData(store, dataset, train, evaluation, device)
+
+
+def chosen_blocks(data: ProbeData, words: tuple[str, ...]) -> tuple[int, ...]:
+    """The blocks that --block names, counted from the end where negative; without it the last one stored."""
+    held, depth = data.train.manifest.blocks, len(data.store.manifest.backbone.blocks)
+    if not words:
+        return held[-1:]
+    if words == ("all",):
+        return held
+    blocks = []
+    for word in words:
+        try:
+            number = int(word)
+        except ValueError:
+            raise UserError(f"--block {','.join(words)}: give numbers such as 5,11, or all") from None
+        if not -depth <= number < depth:
+            raise UserError(f"--block {number}: the backbone has blocks 0 to {depth - 1}")
+        blocks.append(number % depth)
+    if len(set(blocks)) < len(blocks):
+        raise UserError(f"--block {','.join(words)}: name each block once")
+    return tuple(blocks)
 
 
 def _require_same_classes(train: SplitReader, evaluation: SplitReader) -> None:

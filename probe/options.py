@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     field_validator,
 )
 
 from cache import Tier
-from configs import FrozenModel, Names, Size, TokenState, optional
-from probe.names import probe_spec
+from configs import Floats, FrozenModel, Integers, Names, Size, optional
+from probe.names import CLOSED_FORM, probe_spec
+from probe.token_inputs import Combination
+
+ValueT = TypeVar("ValueT")
+NumberT = TypeVar("NumberT", int, float)
 
 
 class FitOptions(FrozenModel):
     """Train linear and attentive probes from a store, all on the same batches.
 
+    Options that take several values span a grid, which is trained in one read of the tokens: trials of one
+    probe are stacked and take each step together.
+
     Examples:
       probe --cache cache/mae_digits --probe lp,ep16 --recipe fast
       probe --cache cache/mae_vitl --probe ep32
+      probe --cache cache/mae_vitl --probe lp,ep8,ep32,aim --lr 0.05,0.1,0.2 --seed 0,1,2
+      probe --cache cache/mae_vitl --probe lp_mean,ep32 --block all
+      probe --cache cache/mae_vitl --probe knn,logreg,ep32 --shots 1,5,10 --draws 5
     """
 
     cache: Path = Field(description="the store that `extract` made")
     dataset: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="which, where the store holds several"
     )
+    sweep: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="a named grid of configs/sweeps; options that are given replace its own"
+    )
     probe: Names = Field(
         default=("lp", "ep32"),
-        description="lp ([CLS]), lp_mean (mean patch token), epM (efficient probing with M queries), "
-        "epM_dK (output width divided by K), epM+cls ([CLS] among the tokens)",
+        description="lp ([CLS]), lp_mean (mean patch token), epM (efficient probing with M queries), aim, "
+        "vjepa, …, knn, logreg; +cls adds [CLS] to the tokens; `probe list` prints all",
     )
     recipe: str = Field(
-        default="paper", description="training protocol, a name in configs/recipes: paper, fast"
+        default="paper",
+        description="training protocol, a name in configs/recipes: paper, mae, dinov2, capi, vjepa, fast",
     )
     epochs: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="instead of the recipe's"
@@ -45,21 +57,48 @@ class FitOptions(FrozenModel):
     batch_size: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="instead of the recipe's"
     )
-    lr: Annotated[PositiveFloat | None, optional("NUMBER")] = Field(
-        default=None, le=1e6, description="instead of the recipe's; per 256 images where that one is"
+    lr: Floats = Field(
+        default=(), description="instead of the recipe's; per 256 images where that one is; a grid"
     )
-    weight_decay: Annotated[NonNegativeFloat | None, optional("NUMBER")] = Field(
-        default=None, description="instead of the recipe's"
+    weight_decay: Floats = Field(default=(), description="instead of the recipe's; a grid")
+    seed: Integers = Field(default=(0,), description="of the probes' start; a grid, averaged in the results")
+    block: Names = Field(
+        default=(), description="which blocks: numbers or all, a grid; without it, the last one stored"
     )
-    seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the probes' start and the batches")
-    tokens: Annotated[TokenState | None, optional("pre|post")] = Field(
+    combine: Annotated[Combination | None, optional("concat|mean")] = Field(
+        default=None, description="make one set of tokens of all --block: channels side by side, or the mean"
+    )
+    tokens: Names = Field(
+        default=(),
+        description="pre, post: before or after the backbone's final norm, a grid; without it, what "
+        "published probes of this backbone read",
+    )
+    shots: Integers = Field(default=(), description="train on so many images of each class, a grid")
+    fraction: Floats = Field(default=(), description="train on this share of each class, a grid")
+    draws: PositiveInt = Field(default=1, description="random draws of --shots and --fraction")
+    order_seed: NonNegativeInt = Field(
+        default=0, le=2**32 - 1, description="of the order of the batches and of draws, for all trials"
+    )
+    held_out: Annotated[float | None, optional("SHARE")] = Field(
         default=None,
-        description="before or after the backbone's final norm; without it, what published probes "
-        "of this backbone read",
+        ge=0,
+        le=0.5,
+        description="of the training images, by class, that choose among learning rates and weight decays; "
+        "without it, 0.1 where there is something to choose",
     )
-    block: Annotated[int | None, optional("INT")] = Field(
-        default=None, description="which block; without it, the last one stored"
+    every_epoch: bool = Field(
+        default=False,
+        description="measure on the evaluation split after every epoch, for the best epoch that papers "
+        "report; a run that chooses nothing always does",
     )
+    prune: bool = Field(
+        default=False,
+        description="successive halving: after 1/8, 1/4 and 1/2 of the epochs, drop the half of the learning "
+        "rates and weight decays that are worst on the held-out images",
+    )
+    neighbours: Integers = Field(default=(10, 20, 100, 200), description="k of knn, a grid")
+    temperature: Floats = Field(default=(0.07,), description="T of knn's votes exp(similarity / T), a grid")
+    retrieval: bool = Field(default=False, description="knn also reports R@1, R@5 and mAP")
     train_split: str = Field(default="train", description="the split to train on")
     eval_split: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="the split to evaluate on; without it, validation, val or test"
@@ -78,6 +117,12 @@ class FitOptions(FrozenModel):
         description="for streaming, such as 8GiB: decides how widely records are mixed; without it, up to a "
         "quarter of what is free",
     )
+    training_memory: Annotated[Size | None, optional("SIZE")] = Field(
+        default=None,
+        gt=0,
+        description="for trials; what does not fit is trained in several passes; without it, half of what "
+        "is free",
+    )
     verify: bool = Field(default=False, description="check every record's checksum as it is read")
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")
     name: Annotated[str | None, optional("NAME")] = Field(
@@ -88,10 +133,46 @@ class FitOptions(FrozenModel):
     @field_validator("probe")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        full_names = tuple(probe_spec(name).name for name in names)  # `ep` is `ep32`
-        if not full_names or len(set(full_names)) < len(full_names):
-            raise ValueError("name one probe or more, each once")
-        return full_names
+        full_names = tuple(n if n in CLOSED_FORM else probe_spec(n).name for n in names)  # `ep` is `ep32`
+        return _distinct(full_names, at_least=1)
+
+    @field_validator("lr", "weight_decay", "seed", "block", "shots", "fraction", "neighbours", "temperature")
+    @classmethod
+    def _values_once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _distinct(values)
+
+    @field_validator("tokens")
+    @classmethod
+    def _states(cls, states: tuple[str, ...]) -> tuple[str, ...]:
+        for state in states:
+            if state not in ("pre", "post"):
+                raise ValueError(f"tokens are pre or post the final norm, not '{state}'")
+        return _distinct(states)
+
+    @field_validator("lr", "temperature")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _within(values, 1e-12, 1e6)
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _not_negative(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _within(values, 0, 1e6)
+
+    @field_validator("seed")
+    @classmethod
+    def _seeds(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        return _within(_distinct(values, at_least=1), 0, 2**32 - 1)
+
+    @field_validator("shots", "neighbours")
+    @classmethod
+    def _counts(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        return _within(values, 1, 10**9)
+
+    @field_validator("fraction")
+    @classmethod
+    def _shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _within(values, 1e-9, 1)
 
     @field_validator("name")
     @classmethod
@@ -99,3 +180,16 @@ class FitOptions(FrozenModel):
         if name is not None and (name in ("", ".", "..") or "/" in name):
             raise ValueError("give the name of a folder inside --runs, not a path")
         return name
+
+
+def _distinct(values: tuple[ValueT, ...], at_least: int = 0) -> tuple[ValueT, ...]:
+    if len(values) < at_least or len(set(values)) < len(values):
+        raise ValueError("name each once" if values else "name one or more")
+    return values
+
+
+def _within(values: tuple[NumberT, ...], least: float, most: float) -> tuple[NumberT, ...]:
+    for value in values:
+        if not least <= value <= most:
+            raise ValueError(f"{value:g} is not between {least:g} and {most:g}")
+    return values

@@ -18,15 +18,20 @@ def resolved_recipe(options: FitOptions, images: int) -> RecipeConfig:
     A shortened training has a warm-up shortened alike. Raises `UserError` for a batch of one image.
     """
     named = load_recipe(options.recipe)
-    changes = options.model_dump(include={"epochs", "lr", "weight_decay"}, exclude_none=True)
     epochs = options.epochs or named.epochs
-    changes["warmup_epochs"] = named.warmup_epochs * min(1.0, epochs / named.epochs)
-    changes["batch_size"] = min(images, options.batch_size or _cut(named.batch_size, images))
-    if changes["batch_size"] < 2:
+    batch_size = min(images, options.batch_size or _cut(named.batch_size, images))
+    if batch_size < 2:
         raise UserError(
-            f"a batch of {changes['batch_size']}: batch norm needs two images or more in a batch "
-            f"(the split holds {images:,})"
+            f"a batch of {batch_size}: batch norm needs two images or more in a batch "
+            f"(the training images are {images:,})"
         )
+    changes = {
+        "epochs": epochs,
+        "warmup_epochs": named.warmup_epochs * min(1.0, epochs / named.epochs),
+        "batch_size": batch_size,
+        "lr": options.lr or named.lr,
+        "weight_decay": options.weight_decay or named.weight_decay,
+    }
     return RecipeConfig(**{**named.model_dump(), **changes})
 
 
@@ -41,6 +46,4 @@ def cut_notice(options: FitOptions, recipe: RecipeConfig, images: int) -> str | 
     wanted = options.batch_size or load_recipe(options.recipe).batch_size
     if recipe.batch_size == wanted:
         return None
-    return (
-        f"batch size {recipe.batch_size:,} instead of {wanted:,}: the training split holds {images:,} images"
-    )
+    return f"batch size {recipe.batch_size:,} instead of {wanted:,}: there are {images:,} training images"

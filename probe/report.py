@@ -8,38 +8,91 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from probe.run_folder import TrialSummary
-from probe.training import EpochResult
+from probe.cost import ProbeCost
+from probe.outcome import EpochRow
+from probe.selection import Answer
+
+MOST_LINES = 4
+"""Lines an epoch prints; of more trials, the best of each probe."""
 
 
-def print_epoch(result: EpochResult, epochs: int) -> None:
-    """One line for one trial's epoch."""
-    print(
-        f"epoch {result.epoch:>3}/{epochs}  {result.probe:<10} loss {result.loss:8.4f}  "
-        f"top-1 {result.top1:6.2f}  top-5 {result.top5:6.2f}  "
-        f"{result.images_per_second:>9,.0f} images/s",
-        flush=True,
-    )
+def print_epoch(rows: Sequence[EpochRow], epochs: int, probes: Sequence[str]) -> None:
+    """A line for each trial of an epoch, or for the best one of each probe where there are many.
+
+    `probes`: the probe of every row.
+    """
+    if len(rows) <= MOST_LINES:
+        for row in rows:
+            print(_line(row, epochs, ""), flush=True)
+        return
+    for probe in dict.fromkeys(probes):
+        own = [row for row, name in zip(rows, probes, strict=True) if name == probe]
+        best = max(own, key=_score)
+        print(_line(best, epochs, f"  (best of {len(own)})" if len(own) > 1 else ""), flush=True)
 
 
-def print_table(summaries: Sequence[TrialSummary], split: str, folder: Path) -> None:
-    """The closing table."""
+def _score(row: EpochRow) -> float:
+    """What trials are compared by on the screen: never the evaluation split, where others were held out."""
+    found = row.held_out_top1 if row.held_out_top1 is not None else row.top1
+    return -row.loss if found is None else found
+
+
+def _line(row: EpochRow, epochs: int, note: str) -> str:
+    parts = [f"epoch {row.epoch:>3}/{epochs}  {row.trial:<12} loss {row.loss:8.4f}"]
+    if row.held_out_top1 is not None:
+        parts.append(f"held-out top-1 {row.held_out_top1:6.2f}")
+    if row.top1 is not None:
+        parts.append(f"top-1 {row.top1:6.2f}  top-5 {row.top5:6.2f}")
+    parts.append(f"{row.images_per_second:>9,.0f} images/s{note}")
+    return "  ".join(parts)
+
+
+def print_answers(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str, folder: Path) -> None:
+    """The closing table, best first."""
+    Console().print(answer_table(found, costs, split))
+    print(f"results: {folder}")
+
+
+def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str) -> Table:
+    """Answers, best first; columns in which none differs are left out."""
+    held_out = any(answer.held_out_top1 is not None for answer in found)
+    how = "setting chosen on held-out training images" if held_out else "nothing was chosen"
     table = Table(
-        title=f"top-1 on {split}",
-        caption=f"best: the epoch that scored highest on {split} itself, as papers report; "
-        "last is the honest one",
+        title=f"top-1 on {split}, last epoch ({how})",
+        caption=f"best: highest epoch{' and setting' if held_out else ''} on {split} itself, as papers "
+        "report; optimistic",
     )
     table.add_column("probe")
-    for column in ("parameters", "last epoch", "best epoch", "(at)", "seconds"):
-        table.add_column(column, justify="right")
-    for row in summaries:
-        table.add_row(
-            row.probe,
-            f"{row.parameters:,}",
-            f"{row.top1_last:.2f}",
-            f"{row.top1_best:.2f}",
-            str(row.best_epoch),
-            f"{row.seconds:.1f}",
-        )
-    Console().print(table)
-    print(f"results: {folder}")
+    columns = _columns(found)
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for name in ("parameters", "GFLOPs", *(["held-out"] if held_out else []), "top-1", "best"):
+        table.add_column(name, justify="right")
+    for answer, cost in sorted(zip(found, costs, strict=True), key=lambda pair: -pair[0].top1):
+        cells = [_shown(getattr(answer, name)) for name in columns]
+        cells += [f"{cost.parameters:,}", f"{cost.gflops:.3g}"]
+        if held_out:
+            cells.append("" if answer.held_out_top1 is None else f"{answer.held_out_top1:.2f}")
+        cells += [
+            _with_deviation(answer.top1, answer.top1_deviation),
+            _with_deviation(answer.best_top1, answer.best_top1_deviation),
+        ]
+        table.add_row(answer.probe, *cells)
+    return table
+
+
+def _columns(found: Sequence[Answer]) -> list[str]:
+    names = ("blocks", "tokens", "shots", "fraction", "lr", "weight_decay")
+    return [name for name in names if len({getattr(answer, name) for answer in found}) > 1]
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "all"
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_deviation(value: float, deviation: float | None) -> str:
+    return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"

@@ -1,15 +1,19 @@
-"""From a batch of stored tokens to what each probe reads, once for all probes."""
+"""From batches of stored tokens to what each probe reads, once for all probes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 
 from cache import FinalNorm, TokenArray, TokenBatch
 from configs import TokenState, UserError
 from probe.names import TokenSet
+
+Combination: TypeAlias = Literal["concat", "mean"]
+"""How the tokens of several blocks become one: their channels side by side, or their mean."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class TokenInputs:
     state: TokenState
     norm: FinalNorm | None
     cls: int | None
+    combination: Combination = "concat"
 
     def __post_init__(self) -> None:
         if self.state == "post" and self.norm is None:
@@ -38,10 +43,30 @@ class TokenInputs:
                 needed.add("mean" if self.state == "pre" else "mean_normed")
         return frozenset(needed)
 
-    def select(self, batch: TokenBatch, token_sets: Collection[TokenSet]) -> dict[TokenSet, torch.Tensor]:
-        """Each token set in float32: cls and mean (B, D), patches and all (B, N, D)."""
+    def select(
+        self, blocks: Sequence[TokenBatch], token_sets: Collection[TokenSet]
+    ) -> dict[TokenSet, torch.Tensor]:
+        """Each token set in float32: cls and mean (B, D), patches and all (B, N, D).
+
+        `blocks`: the same images' tokens of every block that is probed, which are combined.
+        """
+        found = [self._of_block(batch, token_sets) for batch in blocks]
+        return {token_set: self._combined([tokens[token_set] for tokens in found]) for token_set in found[0]}
+
+    def _combined(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        if len(tokens) == 1:
+            return tokens[0]
+        if self.combination == "mean":
+            return torch.stack(tuple(tokens)).mean(dim=0)
+        return torch.cat(tuple(tokens), dim=-1)
+
+    def _of_block(self, batch: TokenBatch, token_sets: Collection[TokenSet]) -> dict[TokenSet, torch.Tensor]:
         found: dict[TokenSet, torch.Tensor] = {}
-        patches, prefix = batch.decoded("patches"), batch.decoded("prefix")
+        patches = prefix = None
+        if {"patches", "all"} & set(token_sets):
+            patches = batch.decoded("patches")
+        if {"cls", "all"} & set(token_sets):
+            prefix = batch.decoded("prefix")
         if patches is not None:
             found["patches"] = self._normed(patches)
         if prefix is not None and self.cls is not None:

@@ -1,90 +1,98 @@
-"""Training several probes on the same batches."""
+"""Training any number of stacks on the same batches, and measuring them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from cache import TokenBatch
+from probe.names import TokenSet
+from probe.processes import summed, summed_count
 from probe.token_inputs import TokenInputs
-from probe.trial import Trial
+from probe.trial_stack import TrialStack
+
+Blocks = Sequence[TokenBatch]
+"""One batch: the same images' tokens of every block that is probed."""
 
 
 @dataclass(frozen=True)
-class EpochResult:
-    """One epoch of one trial. Accuracies in percent, on the evaluation split, after the epoch."""
+class FedStack:
+    """A stack, and how it reads batches."""
 
-    probe: str
-    epoch: int
-    loss: float
-    """Mean training loss over the epoch's images."""
+    stack: TrialStack
+    inputs: TokenInputs
+
+    @property
+    def token_set(self) -> TokenSet:
+        """What its probe reads."""
+        return self.stack.probe.token_set
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """In percent, of one trial."""
+
     top1: float
     top5: float
-    images_per_second: float
-    """Training images of the epoch through all trials together, reading included."""
 
 
-def fit(
-    trials: Sequence[Trial],
-    inputs: TokenInputs,
-    train: Callable[[int], Iterable[TokenBatch]],
-    evaluation: Callable[[], Iterable[TokenBatch]],
-    *,
-    epochs: int,
-) -> Iterator[list[EpochResult]]:
-    """Train all trials side by side; after each epoch, give one result for each.
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """One epoch of all stacks: for each, its trials' mean training losses over the epoch's images."""
 
-    `train(epoch)` gives the epoch's batches (epochs count from 0) and `evaluation()` those of the evaluation
-    split, wherever they come from: a store, or a backbone.
-    """
-    for epoch in range(epochs):
-        started = time.perf_counter()
-        losses, images = _train_epoch(trials, inputs, train(epoch))
-        rate = images / (time.perf_counter() - started)
-        accuracies = evaluate(trials, inputs, evaluation())
-        yield [
-            EpochResult(trial.name, epoch + 1, loss, top1, top5, rate)
-            for trial, loss, (top1, top5) in zip(trials, losses, accuracies, strict=True)
-        ]
+    losses: list[list[float]]
+    images: int
+    seconds: float
 
 
-def _train_epoch(
-    trials: Sequence[Trial], inputs: TokenInputs, batches: Iterable[TokenBatch]
-) -> tuple[list[float], int]:
-    token_sets = {trial.probe.token_set for trial in trials}
-    sums: list[torch.Tensor | float] = [0.0] * len(trials)
+def train_epoch(stacks: Sequence[FedStack], batches: Iterable[Blocks]) -> TrainedEpoch:
+    """Give every batch to every stack."""
+    started = time.perf_counter()
+    sums = [torch.zeros(len(fed.stack)) for fed in stacks]
     images = 0
     for batch in batches:
-        tokens = inputs.select(batch, token_sets)
-        for number, trial in enumerate(trials):
-            loss = trial.step(tokens[trial.probe.token_set], batch.labels)
-            sums[number] += loss * len(batch)
-        images += len(batch)
-    return [float(total) / images for total in sums], images
+        labels = batch[0].labels
+        count = summed_count(len(labels), labels.device)
+        for number, (fed, tokens) in enumerate(_fed(stacks, batch)):
+            losses = fed.stack.step(tokens, labels)
+            sums[number] = sums[number].to(losses.device) + losses * count
+        images += count
+    means = [(total / images).tolist() for total in sums]
+    return TrainedEpoch(means, images, time.perf_counter() - started)
 
 
-def evaluate(
-    trials: Sequence[Trial], inputs: TokenInputs, batches: Iterable[TokenBatch]
-) -> list[tuple[float, float]]:
-    """Top-1 and top-5 accuracy of each trial, in percent."""
-    token_sets = {trial.probe.token_set for trial in trials}
-    correct: list[torch.Tensor | int] = [0] * len(trials)
+def evaluate(stacks: Sequence[FedStack], batches: Iterable[Blocks]) -> list[list[Accuracy]]:
+    """The accuracies of every stack's trials."""
+    correct = [torch.zeros(2, len(fed.stack)) for fed in stacks]
     images = 0
     for batch in batches:
-        tokens = inputs.select(batch, token_sets)
-        for number, trial in enumerate(trials):
-            correct[number] += _correct(trial.logits(tokens[trial.probe.token_set]), batch.labels)
-        images += len(batch)
+        labels = batch[0].labels
+        for number, (fed, tokens) in enumerate(_fed(stacks, batch)):
+            counts = _correct(fed.stack.logits(tokens), labels)
+            correct[number] = correct[number].to(counts.device) + counts
+        images += len(labels)
+    device = correct[0].device
+    total = summed_count(images, device)
     return [
-        (100 * float(top1) / images, 100 * float(top5) / images)
-        for top1, top5 in (torch.as_tensor(counts).tolist() for counts in correct)
+        [Accuracy(top1, top5) for top1, top5 in (100 * summed(counts).double() / total).T.tolist()]
+        for counts in correct
     ]
 
 
+def _fed(stacks: Sequence[FedStack], batch: Blocks) -> Iterator[tuple[FedStack, torch.Tensor]]:
+    """Each stack with its tokens; what several read is made once."""
+    readers: dict[int, tuple[TokenInputs, set[TokenSet]]] = {}
+    for fed in stacks:
+        readers.setdefault(id(fed.inputs), (fed.inputs, set()))[1].add(fed.token_set)
+    made = {key: inputs.select(batch, sets) for key, (inputs, sets) in readers.items()}
+    for fed in stacks:
+        yield fed, made[id(fed.inputs)][fed.token_set]
+
+
 def _correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(2,) images whose class is first, and among the first five."""
-    top = logits.topk(min(5, logits.shape[1])).indices == labels.unsqueeze(1)
-    return torch.stack([top[:, 0].sum(), top.any(dim=1).sum()])
+    """(K, B, C) logits → (2, K) images whose class is first, and among the first five."""
+    top = logits.topk(min(5, logits.shape[-1])).indices == labels.unsqueeze(1)
+    return torch.stack([top[..., 0].sum(dim=1), top.any(dim=-1).sum(dim=1)])

@@ -29,11 +29,23 @@ from cache import (
     open_split_writer,
     token_arrays,
 )
-from probe import EpochResult, FitOptions, TokenInputs, TrainingSetting, Trial, fit, run_fit
+from configs import RecipeConfig
+from probe import (
+    FedStack,
+    FitOptions,
+    TokenInputs,
+    TrainingSetting,
+    TrialStack,
+    evaluate,
+    run_fit,
+    train_epoch,
+)
 from probe.command import main
-from probe.run_folder import TrialSummary
+from probe.selection import Answer
+from probe.training import Accuracy
 
 DIM, GRID, DEPTH = 12, (2, 3), 4
+GEOMETRY = (BlockGeometry(grid=GRID, dim=DIM),) * DEPTH
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox")
 SPLITS = {"train": 120, "validation": 60}
 
@@ -80,6 +92,7 @@ def make_store(final_norm: FinalNorm) -> Callable[..., Path]:
         classes: tuple[str, ...] = CLASSES,
         prefix: tuple[str, ...] = ("cls", "register"),
         norm: FinalNorm | None = final_norm,
+        geometry: tuple[BlockGeometry, ...] = GEOMETRY,
         blocks: tuple[int, ...] = (3,),
         tokens: str = "pre",
         dtype: str = "float16",
@@ -91,7 +104,7 @@ def make_store(final_norm: FinalNorm) -> Callable[..., Path]:
             transform={},
             precision="float32",
             prefix=prefix,
-            blocks=(BlockGeometry(grid=GRID, dim=DIM),) * DEPTH,
+            blocks=geometry,
             final_norm=None if norm is None else norm.description,
         )
         create_store(
@@ -179,7 +192,7 @@ def options(store: Path, tmp_path: Path) -> Callable[..., FitOptions]:
             "cache": store,
             "recipe": "fast",
             "epochs": 2,
-            "lr": 0.02,
+            "lr": (0.02,),
             "probe": ("lp",),
             "device": "cpu",
             "runs": tmp_path / "runs",
@@ -194,7 +207,8 @@ class FinishedRun:
     """What a run was told, gave back and left behind."""
 
     options: FitOptions
-    summaries: list[TrialSummary]
+    answers: list[Answer]
+    """One for each probe, in their order."""
     folder: Path
 
 
@@ -206,7 +220,7 @@ def finished_run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finis
         probe=("lp", "lp_mean", "ep4", "ep2_d3+cls"),
         recipe="fast",
         epochs=4,
-        lr=0.02,
+        lr=(0.02,),
         device="cpu",
         runs=tmp_path_factory.mktemp("runs"),
         name="first",
@@ -232,64 +246,91 @@ def run_probe(
 
 
 @pytest.fixture(scope="session")
-def toy_batches() -> Callable[..., list[TokenBatch]]:
-    """Batches of the separable toy, little noise: the same for the same seed."""
+def toy_batches() -> Callable[..., list[tuple[TokenBatch, ...]]]:
+    """Batches of the separable toy, one block, little noise: the same for the same seed."""
 
-    def make(seed: int, number: int = 6, size: int = 20) -> list[TokenBatch]:
+    def make(seed: int, number: int = 6, size: int = 20) -> list[tuple[TokenBatch, ...]]:
         labels = torch.arange(number * size) % len(CLASSES)
         patches, prefix = _tokens(labels, 2, seed, noise=0.5)
         parts = (labels, torch.arange(len(labels)), patches, prefix, patches.mean(dim=1))
         split = zip(*(part.split(size) for part in parts), strict=True)
-        return [TokenBatch(*batch) for batch in split]
+        return [(TokenBatch(*batch),) for batch in split]
 
     return make
 
 
 @pytest.fixture(scope="session")
-def setting() -> Callable[..., TrainingSetting]:
-    """A training setting for six batches an epoch, with changes."""
+def recipe() -> Callable[..., RecipeConfig]:
+    """A recipe of five epochs without weight decay, with changes."""
 
-    def make(**changes: Any) -> TrainingSetting:
+    def make(**changes: Any) -> RecipeConfig:
         usual: dict[str, Any] = {
+            "name": "toy",
+            "reference": "none",
             "optimizer": "adamw",
             "lr": 0.02,
-            "weight_decay": 0.0,
-            "momentum": 0.9,
+            "lr_per_256": False,
+            "batch_size": 20,
             "epochs": 5,
             "warmup_epochs": 0.5,
-            "steps_per_epoch": 6,
-            "seed": 0,
+            "weight_decay": 0.0,
         }
-        return TrainingSetting(**{**usual, **changes})
+        return RecipeConfig(**{**usual, **changes})
 
     return make
 
 
 @pytest.fixture(scope="session")
-def toy_trials() -> Callable[..., list[Trial]]:
-    """Fresh trials of the named probes on the toy."""
+def setting(recipe: Callable[..., RecipeConfig]) -> Callable[..., TrainingSetting]:
+    """A trial's training setting for six batches an epoch, with changes of its own or of its recipe's."""
 
-    def make(setting: TrainingSetting, *names: str) -> list[Trial]:
-        return [Trial(name, DIM, len(CLASSES), setting, torch.device("cpu")) for name in names]
+    def make(
+        *,
+        lr: float = 0.02,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        steps_per_epoch: int = 6,
+        **changes: Any,
+    ) -> TrainingSetting:
+        return TrainingSetting(recipe(**changes), lr, weight_decay, seed, steps_per_epoch)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def toy_stacks() -> Callable[..., list[FedStack]]:
+    """Fresh stacks of the named probes on the toy, a trial of each for every setting; all share inputs."""
+
+    def make(settings: Sequence[TrainingSetting], *names: str) -> list[FedStack]:
+        inputs = TokenInputs("pre", None, 0)
+        stacks = [
+            TrialStack(name, DIM, len(CLASSES), settings, torch.device("cpu"), grid=GRID) for name in names
+        ]
+        return [FedStack(stack, inputs) for stack in stacks]
+
+    return make
+
+
+@dataclass(frozen=True)
+class ToyEpoch:
+    """What an epoch gave: for each stack, its trials' losses and accuracies."""
+
+    losses: list[list[float]]
+    accuracies: list[list[Accuracy]]
 
 
 @pytest.fixture(scope="session")
 def train_on_toy(
-    toy_batches: Callable[..., list[TokenBatch]], toy_trials: Callable[..., list[Trial]]
-) -> Callable[..., tuple[list[Trial], list[Sequence[EpochResult]]]]:
-    """Train the named probes on the toy; the trials and the results of every epoch."""
+    toy_batches: Callable[..., list[tuple[TokenBatch, ...]]], toy_stacks: Callable[..., list[FedStack]]
+) -> Callable[..., tuple[list[FedStack], list[ToyEpoch]]]:
+    """Train the named probes on the toy, a trial for every setting; the stacks and every epoch."""
 
-    def train(setting: TrainingSetting, *names: str) -> tuple[list[Trial], list[Sequence[EpochResult]]]:
-        trials = toy_trials(setting, *names)
-        history = fit(
-            trials,
-            TokenInputs("pre", None, 0),
-            lambda epoch: toy_batches(seed=10 + epoch),
-            lambda: toy_batches(seed=5),
-            epochs=setting.epochs,
-        )
-        return trials, list(history)
+    def train(settings: Sequence[TrainingSetting], *names: str) -> tuple[list[FedStack], list[ToyEpoch]]:
+        stacks = toy_stacks(settings, *names)
+        history = []
+        for epoch in range(settings[0].recipe.epochs):
+            trained = train_epoch(stacks, toy_batches(seed=10 + epoch))
+            history.append(ToyEpoch(trained.losses, evaluate(stacks, toy_batches(seed=5))))
+        return stacks, history
 
     return train

@@ -45,6 +45,7 @@ def stores(make_store: MakeStore, store: Path, tmp_path: Path) -> Callable[[str]
         ("good", "--train-split trian", ("no split 'trian'", "it has train, validation")),
         ("good", "--eval-split test", ("no split 'test'", "it has train, validation")),
         ("good", "--block 7", ("--block 7", "blocks 0 to 3")),
+        ("good", "--block last", ("--block last", "5,11, or all")),
         ("good", "--block 1", ("holds block 3, not block 1", "--blocks")),
         ("good", "--block -2", ("holds block 3, not block 2", "--blocks")),
         ("other_classes", "", ("different classes: class ",)),
@@ -53,13 +54,23 @@ def stores(make_store: MakeStore, store: Path, tmp_path: Path) -> Callable[[str]
         ("without_prefix", "--probe lp", ("no [CLS] token", "lp_mean")),
         ("without_prefix", "--probe ep4+cls", ("no [CLS] token", "+cls")),
         ("good", "--probe ep32", ("32 queries", "token width 12", "use 4, 6, 12 queries")),
-        ("good", "--probe ep4x", ("unknown probe 'ep4x'", "did you mean ep64")),
-        ("good", "--probe lp,lp", ("probe:", "each once")),
-        ("good", "--probe ,", ("probe:", "one probe or more")),
+        ("good", "--probe ep4x", ("unknown probe 'ep4x'", "did you mean ep32")),
+        ("good", "--probe lp,lp", ("probe: ", "name each once")),
+        ("good", "--probe ,", ("probe: ", "name one or more")),
         ("good", "--recipe papre", ("unknown recipe 'papre'", "did you mean paper")),
         ("good", "--batch-size 1", ("batch norm needs two images", "120")),
         ("good", "--batch-size 0", ("batch_size", "greater than 0")),
-        ("good", "--lr -1", ("lr", "greater than 0")),
+        ("good", "--lr -1", ("lr: -1 is not between",)),
+        ("good", "--lr 0.1,0.1", ("lr: name each once",)),
+        ("good", "--weight-decay -1", ("weight_decay: -1 is not between 0",)),
+        ("good", "--seed -1", ("seed: -1 is not between 0",)),
+        ("good", "--shots 0", ("shots: 0 is not between 1",)),
+        ("good", "--fraction 1.5", ("fraction: 1.5 is not between",)),
+        ("good", "--draws 3", ("--draws", "--shots or --fraction")),
+        ("good", "--held-out 0.6", ("held_out", "0.5")),
+        ("good", "--tokens middle", ("tokens: ", "pre or post", "not 'middle'")),
+        ("good", "--name runs/mine", ("name: ", "not a path")),
+        ("good", "--training-memory 1KiB", ("one trial needs", "--training-memory")),
         ("good", "--device nowhere", ("--device nowhere",)),
     ],
 )
@@ -83,13 +94,19 @@ def test_bad_input_is_one_line_on_stderr_and_exit_code_2(
 
 def test_an_unknown_verb_is_refused(run_probe: RunProbe) -> None:
     code, _, errors = run_probe("fitt", "--cache", "any")
-    assert (code, errors) == (2, "probe: unknown verb of probe 'fitt'; did you mean fit?\n")
+    assert (code, errors) == (2, "probe: unknown verb of probe 'fitt'; did you mean fit or list?\n")
+
+
+def test_no_words_at_all_are_answered_with_the_verbs(run_probe: RunProbe) -> None:
+    code, _, errors = run_probe()
+    assert (code, errors) == (2, "probe: say what to do: fit, list, describe, report\n")
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("--cache any --tokens middle", "--tokens"),
+        ("--cache any --lr high", "--lr"),
+        ("--cache any --tier tape", "--tier"),
         ("--cache any --batch-size many", "--batch-size"),
         ("--cache any --caches other", "--caches"),
         ("--cache any surplus", "surplus"),
@@ -110,9 +127,9 @@ def test_the_verb_may_be_left_out(
 ) -> None:
     given: list[FitOptions] = []
     monkeypatch.setattr("probe.command.run_fit", given.append)
-    code, _, _ = run_probe(*verb, "--cache", "any", "--probe", "lp,ep16", "--seed", "3", "--block", "-1")
+    code, _, _ = run_probe(*verb, "--cache", "any", "--probe", "lp,ep16", "--seed", "3,4", "--block", "-1")
     assert code == 0
-    assert given == [FitOptions(cache=Path("any"), probe=("lp", "ep16"), seed=3, block=-1)]
+    assert given == [FitOptions(cache=Path("any"), probe=("lp", "ep16"), seed=(3, 4), block=("-1",))]
 
 
 def test_a_run_that_succeeds_ends_with_exit_code_0(run_probe: RunProbe, store: Path, tmp_path: Path) -> None:
@@ -129,14 +146,41 @@ def test_an_interruption_ends_with_exit_code_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("probe.command.run_fit", interrupted)
-    assert run_probe("--cache", "any") == (130, "", "probe: interrupted\n")
+    assert run_probe("--cache", "any") == (
+        130,
+        "",
+        "probe: interrupted: the same command goes on from the last checkpoint\n",
+    )
+
+
+@pytest.mark.parametrize("words", ["list", "describe ep16"])
+def test_list_and_describe_may_be_written_as_options(run_probe: RunProbe, words: str) -> None:
+    as_verb = run_probe(*words.split())
+    assert as_verb[0] == 0
+    assert run_probe(*f"--{words}".split()) == as_verb
 
 
 def test_help_names_every_option(run_probe: RunProbe) -> None:
-    code, printed, _ = run_probe("--help")
+    code, printed, _ = run_probe("fit", "--help")
     assert code == 0
     options = {f"--{name.replace('_', '-')}" for name in FitOptions.model_fields}
     assert {option for option in options if option not in printed} == set()
+
+
+def test_help_names_every_verb(run_probe: RunProbe) -> None:
+    code, printed, _ = run_probe("--help")
+    assert code == 0
+    assert [f"probe {verb}: " in printed for verb in ("fit", "list", "describe", "report")] == [True] * 4
+
+
+def test_an_option_takes_several_values_with_commas_or_spaces(
+    run_probe: RunProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[FitOptions] = []
+    monkeypatch.setattr("probe.command.run_fit", given.append)
+    for words in ("--lr 0.1,1 --block 0,-2", "--lr 0.1 1 --block 0 -2"):
+        assert run_probe("--cache", "any", *words.split())[0] == 0
+    assert given == [FitOptions(cache=Path("any"), lr=(0.1, 1.0), block=("0", "-2"))] * 2
 
 
 def test_the_default_probes_are_the_papers_pair() -> None:
@@ -145,5 +189,5 @@ def test_the_default_probes_are_the_papers_pair() -> None:
 
 @pytest.mark.parametrize("probes", [(), ("lp", "lp")])
 def test_probes_are_named_once_each(probes: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match="one probe or more, each once"):
+    with pytest.raises(UserError, match=f"probe: name {'each once' if probes else 'one or more'}"):
         FitOptions(cache=Path("any"), probe=probes)

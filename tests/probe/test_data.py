@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cache import FinalNorm
+from cache import BlockGeometry, FinalNorm
 from configs import TokenState, UserError
 from probe import FitOptions
-from probe.data import open_probe_data
+from probe.data import chosen_blocks, open_probe_data
+from probe.grid import token_states
+from probe.token_inputs import Combination
 
 CPU = torch.device("cpu")
 MakeOptions = Callable[..., FitOptions]
@@ -99,38 +101,63 @@ def test_the_block_is_the_last_one_stored(
     store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, blocks=(0, 2))
     data = open_probe_data(options(cache=store), CPU)
     assert data.train.manifest.blocks == (0, 2)
-    assert data.block == 2
+    assert chosen_blocks(data, ()) == (2,)
 
 
-@pytest.mark.parametrize(("asked", "block"), [(0, 0), (3, 3), (-1, 3), (-4, 0)])
-def test_a_block_counts_from_either_end(options: MakeOptions, asked: int, block: int) -> None:
-    assert open_probe_data(options(block=asked), CPU).block == block
+def test_all_blocks_are_those_that_are_stored(
+    options: MakeOptions, make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, blocks=(0, 2))
+    assert chosen_blocks(open_probe_data(options(cache=store), CPU), ("all",)) == (0, 2)
 
 
-@pytest.mark.parametrize("asked", [4, -5])
-def test_a_block_that_the_backbone_does_not_have_is_refused(options: MakeOptions, asked: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "blocks"),
+    [(("0",), (0,)), (("3",), (3,)), (("-1",), (3,)), (("-4",), (0,)), (("2", "-4"), (2, 0))],
+)
+def test_a_block_counts_from_either_end(
+    options: MakeOptions, asked: tuple[str, ...], blocks: tuple[int, ...]
+) -> None:
+    assert chosen_blocks(open_probe_data(options(), CPU), asked) == blocks
+
+
+@pytest.mark.parametrize("asked", ["4", "-5"])
+def test_a_block_that_the_backbone_does_not_have_is_refused(options: MakeOptions, asked: str) -> None:
     with pytest.raises(UserError, match=f"--block {asked}: the backbone has blocks 0 to 3"):
-        open_probe_data(options(block=asked), CPU)
+        chosen_blocks(open_probe_data(options(), CPU), ("1", asked))
+
+
+@pytest.mark.parametrize("asked", [("last",), ("1.5",), ("1", "all")])
+def test_a_block_that_is_no_number_is_refused(options: MakeOptions, asked: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"give numbers such as 5,11, or all"):
+        chosen_blocks(open_probe_data(options(), CPU), asked)
+
+
+def test_a_block_that_is_named_from_both_ends_is_refused(options: MakeOptions) -> None:
+    with pytest.raises(UserError, match="--block 3,-1: name each block once"):
+        chosen_blocks(open_probe_data(options(), CPU), ("3", "-1"))
 
 
 @pytest.mark.parametrize("state", ["pre", "post"])
 def test_the_store_says_which_tokens_are_read(
     options: MakeOptions, make_store: MakeStore, tmp_path: Path, state: TokenState
 ) -> None:
-    store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, tokens=state)
-    assert open_probe_data(options(cache=store), CPU).inputs.state == state
+    chosen = options(cache=make_store(tmp_path / "some", splits={"train": 4, "test": 4}, tokens=state))
+    assert token_states(chosen, open_probe_data(chosen, CPU)) == (state,)
 
 
-@pytest.mark.parametrize(("stored", "asked"), [("pre", "post"), ("post", "pre")])
+@pytest.mark.parametrize("stored", ["pre", "post"])
+@pytest.mark.parametrize("asked", [("pre",), ("post",), ("post", "pre")])
 def test_an_option_overrules_the_store(
-    options: MakeOptions, make_store: MakeStore, tmp_path: Path, stored: TokenState, asked: TokenState
+    options: MakeOptions, make_store: MakeStore, tmp_path: Path, stored: TokenState, asked: tuple[str, ...]
 ) -> None:
     store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, tokens=stored)
-    assert open_probe_data(options(cache=store, tokens=asked), CPU).inputs.state == asked
+    chosen = options(cache=store, tokens=asked)
+    assert token_states(chosen, open_probe_data(chosen, CPU)) == asked
 
 
 def test_the_final_norm_comes_from_the_store(options: MakeOptions, final_norm: FinalNorm) -> None:
-    found = open_probe_data(options(), CPU).inputs.norm
+    found = open_probe_data(options(), CPU).inputs("post", None).norm
     assert found is not None
     assert found.description == final_norm.description
 
@@ -139,8 +166,9 @@ def test_post_is_refused_for_a_store_without_a_final_norm(
     options: MakeOptions, make_store: MakeStore, tmp_path: Path
 ) -> None:
     store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, norm=None)
+    data = open_probe_data(options(cache=store), CPU)
     with pytest.raises(UserError, match="--tokens post: the backbone has no final norm"):
-        open_probe_data(options(cache=store, tokens="post"), CPU)
+        data.inputs("post", None)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +179,42 @@ def test_the_store_says_where_cls_is(
     options: MakeOptions, make_store: MakeStore, tmp_path: Path, prefix: tuple[str, ...], place: int | None
 ) -> None:
     store = make_store(tmp_path / "some", splits={"train": 4, "test": 4}, prefix=prefix)
-    assert open_probe_data(options(cache=store), CPU).inputs.cls == place
+    assert open_probe_data(options(cache=store), CPU).inputs("pre", None).cls == place
 
 
 def test_geometry_and_classes_are_the_stores(options: MakeOptions) -> None:
     data = open_probe_data(options(), CPU)
-    assert (data.geometry.grid, data.geometry.dim) == ((2, 3), 12)
+    assert (data.grid((3,)), data.width((3,), None)) == ((2, 3), 12)
     assert data.num_classes == 6
+
+
+def test_blocks_side_by_side_are_as_wide_as_all_of_them(options: MakeOptions) -> None:
+    data = open_probe_data(options(), CPU)
+    assert data.width((0, 1, 3), "concat") == 36
+    assert data.width((0, 1, 3), "mean") == 12
+
+
+@pytest.fixture
+def stages(make_store: MakeStore, tmp_path: Path) -> Path:
+    """A store whose blocks 0 and 1 differ in width, and 1 and 2 in grid."""
+    shapes = (((2, 3), 24), ((2, 3), 12), ((1, 3), 12), ((2, 3), 12))
+    geometry = tuple(BlockGeometry(grid=grid, dim=dim) for grid, dim in shapes)
+    return make_store(tmp_path / "stages", splits={"train": 4, "test": 4}, geometry=geometry)
+
+
+def test_blocks_of_different_widths_fit_side_by_side_but_have_no_mean(
+    options: MakeOptions, stages: Path
+) -> None:
+    data = open_probe_data(options(cache=stages), CPU)
+    assert data.width((0, 1), "concat") == 36
+    with pytest.raises(UserError, match="--combine: the blocks' token grids or widths differ"):
+        data.width((0, 1), "mean")
+
+
+@pytest.mark.parametrize("combination", ["concat", "mean"])
+def test_blocks_of_different_grids_are_not_combined(
+    options: MakeOptions, stages: Path, combination: Combination
+) -> None:
+    data = open_probe_data(options(cache=stages), CPU)
+    with pytest.raises(UserError, match="--combine: the blocks' token grids or widths differ"):
+        data.width((1, 2), combination)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,14 +82,14 @@ def test_post_is_refused_where_the_backbone_has_no_final_norm() -> None:
 @pytest.mark.parametrize("cls", [0, 1])
 def test_cls_is_the_prefix_token_at_its_place(batch: TokenBatch, cls: int) -> None:
     assert batch.prefix is not None
-    found = TokenInputs("pre", None, cls).select(batch, {"cls"})["cls"]
+    found = TokenInputs("pre", None, cls).select([batch], {"cls"})["cls"]
     assert torch.equal(found, batch.prefix[:, cls].float())
 
 
 def test_all_is_cls_and_the_patches_without_the_registers(batch: TokenBatch) -> None:
     assert batch.prefix is not None
     assert batch.patches is not None
-    found = TokenInputs("pre", None, 1).select(batch, {"all"})["all"]
+    found = TokenInputs("pre", None, 1).select([batch], {"all"})["all"]
     assert found.shape == (3, 1 + 6, 12)
     assert torch.equal(found[:, 0], batch.prefix[:, 1].float())
     assert torch.equal(found[:, 1:], batch.patches.float())
@@ -95,49 +97,76 @@ def test_all_is_cls_and_the_patches_without_the_registers(batch: TokenBatch) -> 
 
 def test_pre_leaves_the_stored_patches_as_they_are(batch: TokenBatch, final_norm: FinalNorm) -> None:
     assert batch.patches is not None
-    found = TokenInputs("pre", final_norm, 0).select(batch, {"patches"})["patches"]
+    found = TokenInputs("pre", final_norm, 0).select([batch], {"patches"})["patches"]
     assert torch.equal(found, batch.patches.float())
 
 
 def test_post_is_the_layer_norm_of_the_stored_patches(batch: TokenBatch, final_norm: FinalNorm) -> None:
     assert batch.patches is not None
-    found = TokenInputs("post", final_norm, 0).select(batch, {"patches"})["patches"]
+    found = TokenInputs("post", final_norm, 0).select([batch], {"patches"})["patches"]
     torch.testing.assert_close(found, layer_norm(batch.patches.float(), final_norm))
 
 
 def test_post_is_the_layer_norm_of_the_stored_cls(batch: TokenBatch, final_norm: FinalNorm) -> None:
     assert batch.prefix is not None
-    found = TokenInputs("post", final_norm, 0).select(batch, {"cls"})["cls"]
+    found = TokenInputs("post", final_norm, 0).select([batch], {"cls"})["cls"]
     torch.testing.assert_close(found, layer_norm(batch.prefix[:, 0].float(), final_norm))
 
 
 def test_post_is_the_rms_norm_where_the_backbone_has_that(batch: TokenBatch) -> None:
     assert batch.patches is not None
     weight = torch.linspace(0.5, 2, 12)
-    found = TokenInputs("post", FinalNorm("rms_norm", 1e-6, weight, None), 0).select(batch, {"patches"})
+    found = TokenInputs("post", FinalNorm("rms_norm", 1e-6, weight, None), 0).select([batch], {"patches"})
     torch.testing.assert_close(found["patches"], F.rms_norm(batch.patches.float(), (12,), weight, 1e-6))
 
 
 def test_the_mean_before_the_norm_is_the_stored_mean(batch: TokenBatch, final_norm: FinalNorm) -> None:
     assert batch.mean is not None
-    assert torch.equal(TokenInputs("pre", final_norm, 0).select(batch, {"mean"})["mean"], batch.mean)
+    assert torch.equal(TokenInputs("pre", final_norm, 0).select([batch], {"mean"})["mean"], batch.mean)
 
 
 def test_the_mean_after_the_norm_is_that_of_the_normed_tokens(
     batch: TokenBatch, final_norm: FinalNorm
 ) -> None:
     assert batch.patches is not None
-    found = TokenInputs("post", final_norm, 0).select(batch, {"mean"})["mean"]
+    found = TokenInputs("post", final_norm, 0).select([batch], {"mean"})["mean"]
     torch.testing.assert_close(found, layer_norm(batch.patches.float(), final_norm).mean(dim=1))
 
 
 @pytest.mark.parametrize("state", ["pre", "post"])
 def test_every_token_set_is_float32(batch: TokenBatch, final_norm: FinalNorm, state: TokenState) -> None:
-    found = TokenInputs(state, final_norm, 0).select(batch, {"cls", "mean", "patches", "all"})
+    found = TokenInputs(state, final_norm, 0).select([batch], {"cls", "mean", "patches", "all"})
     assert {name: tokens.dtype for name, tokens in found.items()} == dict.fromkeys(
         ("cls", "mean", "patches", "all"), torch.float32
     )
 
 
 def test_only_the_token_sets_that_are_asked_for_come_back(batch: TokenBatch) -> None:
-    assert set(TokenInputs("pre", None, 0).select(batch, {"cls", "patches"})) == {"cls", "patches"}
+    assert set(TokenInputs("pre", None, 0).select([batch], {"cls", "patches"})) == {"cls", "patches"}
+
+
+def _shifted(batch: TokenBatch) -> TokenBatch:
+    """The same images' tokens of another block."""
+    assert batch.patches is not None
+    return dataclasses.replace(batch, patches=batch.patches + 1)
+
+
+def test_blocks_are_combined_channel_beside_channel(batch: TokenBatch) -> None:
+    assert batch.patches is not None
+    found = TokenInputs("pre", None, 0, "concat").select([batch, _shifted(batch)], {"patches"})["patches"]
+    assert found.shape == (3, 6, 24)
+    assert torch.equal(found[..., :12], batch.patches.float())
+    assert torch.equal(found[..., 12:], (batch.patches + 1).float())
+
+
+def test_blocks_are_combined_by_their_mean(batch: TokenBatch) -> None:
+    assert batch.patches is not None
+    found = TokenInputs("pre", None, 0, "mean").select([batch, _shifted(batch)], {"patches"})["patches"]
+    torch.testing.assert_close(found, (batch.patches.float() + (batch.patches + 1).float()) / 2)
+
+
+def test_each_block_is_normed_before_they_are_combined(batch: TokenBatch, final_norm: FinalNorm) -> None:
+    assert batch.patches is not None
+    found = TokenInputs("post", final_norm, 0, "mean").select([batch, _shifted(batch)], {"patches"})
+    each = [layer_norm(tokens.float(), final_norm) for tokens in (batch.patches, batch.patches + 1)]
+    torch.testing.assert_close(found["patches"], torch.stack(each).mean(dim=0))

@@ -1,0 +1,16 @@
+"""Where an image's own class stands among the classes that were scored."""
+
+from __future__ import annotations
+
+import torch
+
+
+def label_place(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Classes that stand before each image's own: scores (…, B, C) and labels (B,) → (…, B) int64.
+
+    Those with a higher score, and of an equal score those with a lower number: 0 is a top-1 hit, below 5 a
+    top-5 hit, whatever the device.
+    """
+    own = scores.gather(-1, labels.expand(scores.shape[:-1]).unsqueeze(-1))
+    lower = torch.arange(scores.shape[-1], device=scores.device) < labels.unsqueeze(-1)
+    return torch.where(lower, scores >= own, scores > own).sum(-1)

@@ -1,0 +1,62 @@
+"""What a run trains, laid out before the first step: passes over the tokens, and the trials of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cache import TokenArray, launch
+from configs import RecipeConfig, TokenState
+from probe.cost import ProbeCost, probe_cost
+from probe.data import ProbeData
+from probe.grid import token_states
+from probe.names import probe_spec
+from probe.options import FitOptions
+from probe.passes import plan_passes, trial_bytes
+from probe.recipe import resolved_recipe
+from probe.token_inputs import TokenInputs
+from probe.training_data import ImageChoice, TrainingData, open_training_data
+from probe.trial_spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Part:
+    """Trials that one pass over the tokens trains: on the same blocks and images, as many as memory holds."""
+
+    specs: list[TrialSpec]
+    data: TrainingData
+    recipe: RecipeConfig
+    inputs: Mapping[TokenState, TokenInputs]
+    dim: int
+    grid: tuple[int, ...]
+
+
+def plan_parts(
+    options: FitOptions, data: ProbeData, specs: Sequence[TrialSpec], held_out: float, memory: int
+) -> list[Part]:
+    """Every pass of a run through `memory` bytes for trials, in the order of the trials.
+
+    Raises `UserError` where one trial is too large.
+    """
+    parts = []
+    states = token_states(options, data)
+    inputs = {state: data.inputs(state, options.combine) for state in states}
+    for blocks, images in dict.fromkeys((spec.blocks, spec.images) for spec in specs):
+        own = [spec for spec in specs if (spec.blocks, spec.images) == (blocks, images)]
+        arrays: set[TokenArray] = set()
+        for state in states:
+            arrays |= inputs[state].arrays({probe_spec(spec.probe).token_set for spec in own})
+        choice = ImageChoice(images, held_out, options.order_seed)
+        opened = open_training_data(data, blocks, arrays, choice, verify=options.verify)
+        recipe = resolved_recipe(options, len(opened.train))
+        dim, grid = data.width(blocks, options.combine), data.grid(blocks)
+        batch = -(-recipe.batch_size // launch().num_processes)
+        costs = [probe_cost(spec.probe, dim, data.num_classes, grid) for spec in own]
+        sizes = [trial_bytes(cost, recipe, batch) for cost in costs]
+        parts += [Part(found, opened, recipe, inputs, dim, grid) for found in plan_passes(own, sizes, memory)]
+    return parts
+
+
+def part_cost(part: Part, spec: TrialSpec, num_classes: int) -> ProbeCost:
+    """What one trial of the part costs."""
+    return probe_cost(spec.probe, part.dim, num_classes, part.grid)

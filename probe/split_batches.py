@@ -1,0 +1,64 @@
+"""Batches of one or several blocks of a split, record for record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from cache import Residency, TokenBatch, TokenDataset, TokenLoader, launch
+from configs import UserError
+
+
+class SplitBatches:
+    """What `TokenLoader` gives, of every block at once: tuples of batches of the same images.
+
+    Of several processes, each gets its share of every batch. Raises `UserError` for blocks that streaming
+    would mix each in its own way.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[TokenDataset],
+        batch_size: int,
+        *,
+        residency: Residency,
+        device: torch.device,
+        seed: int = 0,
+        training: bool = False,
+    ) -> None:
+        if residency.tier == "stream" and len({block.record_bytes for block in blocks}) > 1:
+            raise UserError("--combine: blocks of different widths cannot be streamed: use --tier host")
+        processes = launch()
+        self._loaders = [
+            TokenLoader(
+                block,
+                batch_size,
+                shuffle=training,
+                drop_last=training,
+                seed=seed,
+                device=device,
+                residency=Residency(residency.tier, residency.memory // len(blocks)),
+                process=processes.process_index,
+                processes=processes.num_processes,
+            )
+            for block in blocks
+        ]
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._loaders[0])
+
+    def epoch(self, number: int) -> SplitBatches:
+        """The same batches, in the order of an epoch."""
+        for loader in self._loaders:
+            loader.set_epoch(number)
+        return self
+
+    def describe(self) -> str:
+        """Where the tokens are, in a line."""
+        several = f" (each of {len(self._loaders)} blocks)" if len(self._loaders) > 1 else ""
+        return self._loaders[0].describe() + several
+
+    def __iter__(self) -> Iterator[tuple[TokenBatch, ...]]:
+        return zip(*self._loaders, strict=True)

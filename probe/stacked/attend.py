@@ -1,0 +1,62 @@
+"""The one thing that every pooling here shares: queries attend to tokens and pool them.
+
+    weights = softmax_n(q_m · x_n),   pooled_m = Σ_n weights_mn x_n
+
+Values that are a linear map W of the tokens need no N × D matrix of their own: as weights sum to 1,
+Σ_n weights_n (W x_n + b) = W (Σ_n weights_n x_n) + b, so a pooling projects what was pooled. Keys that are a
+linear map need none either: q · (W x + b) = (Wᵀ q) · x + q · b, and softmax removes the constant. What is
+left are two products with the raw tokens, for the queries of all heads and all trials together.
+
+Shape suffixes: K trials, B images, M queries of a trial, N tokens, D channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def attend(tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """Pool tokens by queries (K, M, D), or (K, B, M, D) for each image its own → (K, B, M, D).
+
+    Queries bring their scale with them. Tokens are data: they get no gradient.
+    """
+    pooled = _Attend.apply(tokens_BND.detach(), _joined(queries))
+    return _parted(pooled, len(queries))
+
+
+def attention_weights(tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """The weights by which `attend` pools, (K, B, M, N); those of a query sum to 1."""
+    return _parted(torch.softmax(_joined(queries) @ tokens_BND.mT, dim=-1), len(queries))
+
+
+def _joined(queries: torch.Tensor) -> torch.Tensor:
+    """Queries of all trials together: (K, M, D) → (K·M, D), and (K, B, M, D) → (B, K·M, D)."""
+    return queries.flatten(0, 1) if queries.ndim == 3 else queries.transpose(0, 1).flatten(1, 2)
+
+
+def _parted(values: torch.Tensor, trials: int) -> torch.Tensor:
+    """(B, K·M, …) → (K, B, M, …)."""
+    return values.unflatten(1, (trials, -1)).transpose(0, 1)
+
+
+class _Attend(torch.autograd.Function):
+    """Q = K·M queries, shared (Q, D) or a set for each image (B, Q, D). Keeps the weights, not the scores."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+        weights_BQN = torch.softmax(queries @ tokens_BND.mT, dim=-1)
+        ctx.save_for_backward(tokens_BND, weights_BQN)
+        ctx.shared = queries.ndim == 2
+        return weights_BQN @ tokens_BND
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+        (gradient_BQD,) = gradients
+        tokens_BND, weights_BQN = ctx.saved_tensors
+        of_weights = gradient_BQD @ tokens_BND.mT
+        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights_BQN, -1, weights_BQN.dtype)
+        if ctx.shared:  # one product over all tokens of the batch
+            return None, of_scores.transpose(0, 1).flatten(1) @ tokens_BND.flatten(0, 1)
+        return None, of_scores @ tokens_BND

@@ -1,0 +1,37 @@
+"""A linear layer of each trial."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Linear(nn.Module):
+    """y_k = W_k x_k + b_k. Starts as `torch.nn.Linear` does; weight (K, O, I), bias (K, O)."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__()
+        weight = torch.empty(outputs, inputs)
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        self.weight = nn.Parameter(weight.unsqueeze(0))
+        bound = 1 / math.sqrt(inputs)
+        self.bias = nn.Parameter(torch.empty(1, outputs).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(K, …, I), or (1, …, I) for all trials → (K, …, O)."""
+        trials, outputs, _ = self.weight.shape
+        if len(values) == 1:  # one product for all trials
+            bias = None if self.bias is None else self.bias.flatten()
+            shared = F.linear(values[0], self.weight.flatten(0, 1), bias)
+            return shared.unflatten(-1, (trials, outputs)).movedim(-2, 0)
+        rows = values.flatten(1, -2)
+        if self.bias is None:
+            found = torch.bmm(rows, self.weight.mT)
+        else:
+            found = torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
+        return found.view(*values.shape[:-1], outputs)

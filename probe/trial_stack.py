@@ -1,0 +1,155 @@
+"""Trials of one architecture on their way through training, in step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from probe.optimizers import LARS, SGD, AdamW, Optimizer, clip_gradients
+from probe.probe import Probe, build_probe
+from probe.processes import summed, summed_count
+from probe.schedule import warmup_cosine
+from probe.setting import TrainingSetting
+from probe.stacked import select, stack, trial_state
+from probe.stopwatch import Stopwatch
+
+
+class TrialStack:
+    """K probes of one name, one for each setting, trained by one fused step on the same batches.
+
+    Each starts from its own seed and takes the steps that it takes alone. All have one optimiser.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        num_classes: int,
+        settings: Sequence[TrainingSetting],
+        device: torch.device,
+        *,
+        grid: tuple[int, ...] = (14, 14),
+    ) -> None:
+        self.name = name
+        self.settings = list(settings)
+        self.probe = stack([_started(name, dim, num_classes, grid, setting) for setting in settings])
+        self.probe.to(device)
+        self._device = device
+        self._optimizer = _optimizer(self.probe, self.settings, device)
+        self._stopwatch = Stopwatch(device)
+        self._seconds_before = 0.0
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of computation on one of these trials: its share of the stack's.
+
+        Reading tokens, which all stacks share, is not in it.
+        """
+        return self._seconds_before + self._stopwatch.seconds() / len(self)
+
+    def step(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """One training step; each trial's loss before it, (K,), still on the device.
+
+        Of several processes, each gives its share of the batch: gradients and losses are the whole batch's.
+        """
+        with self._stopwatch.running():
+            self.probe.train()
+            images = summed_count(len(labels), labels.device)
+            logits = self.probe(tokens)
+            losses = _cross_entropy(logits, labels) / images
+            self.probe.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            _sum_gradients(self.probe)
+            recipe = self.settings[0].recipe
+            if recipe.clip_norm is not None:
+                clip_gradients(self.probe.parameters(), recipe.clip_norm)
+            self._optimizer.step(self._learning_rates())
+        return summed(losses.detach())
+
+    def _learning_rates(self) -> torch.Tensor:
+        step = self._optimizer.steps
+        rates = [setting.lr * _factor(step, setting) for setting in self.settings]
+        return torch.tensor(rates, device=self._device)
+
+    @torch.inference_mode()
+    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (K, B, C) in eval mode."""
+        with self._stopwatch.running():
+            self.probe.eval()
+            found: torch.Tensor = self.probe(tokens)
+        return found
+
+    def keep(self, trials: Sequence[int]) -> None:
+        """Go on with these trials alone."""
+        self._seconds_before, self._stopwatch = self.seconds, Stopwatch(self._device)
+        state, steps = self._optimizer.state_dict(), self._optimizer.steps
+        self.settings = [self.settings[trial] for trial in trials]
+        self.probe = select(self.probe, trials)
+        self._optimizer = _optimizer(self.probe, self.settings, self._device)
+        self._optimizer.load_state_dict({key: value[list(trials)] for key, value in state.items()}, steps)
+
+    def head(self, trial: int) -> dict[str, torch.Tensor]:
+        """The parameters and buffers of one trial's probe, without the trial axis, on the CPU."""
+        return {name: value.cpu() for name, value in trial_state(self.probe, trial).items()}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything that training goes on from, but the number of steps."""
+        probe = {f"probe/{name}": tensor for name, tensor in self.probe.state_dict().items()}
+        return probe | {f"optimizer/{name}": tensor for name, tensor in self._optimizer.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor], steps: int) -> None:
+        """Take up `state_dict` after so many steps."""
+        self.probe.load_state_dict(_below("probe/", state))
+        self._optimizer.load_state_dict(_below("optimizer/", state), steps)
+
+
+def _below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+
+
+def _started(name: str, dim: int, num_classes: int, grid: tuple[int, ...], setting: TrainingSetting) -> Probe:
+    """A probe whose start depends on nothing but its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(setting.seed)
+        probe = build_probe(name, dim, num_classes, grid)
+        if setting.recipe.classifier_std is not None:
+            torch.nn.init.trunc_normal_(probe.classifier.weight, std=setting.recipe.classifier_std)
+    return probe
+
+
+def _optimizer(probe: Probe, settings: Sequence[TrainingSetting], device: torch.device) -> Optimizer:
+    parameters = dict(probe.named_parameters())
+    decay = torch.tensor([setting.weight_decay for setting in settings], device=device)
+    recipe = settings[0].recipe
+    if recipe.optimizer == "lars":
+        return LARS(parameters, decay, momentum=recipe.momentum)
+    if recipe.optimizer == "sgd":
+        return SGD(parameters, decay, momentum=recipe.momentum, decay_vectors=recipe.decay_vectors)
+    return AdamW(parameters, decay, betas=recipe.betas, decay_vectors=recipe.decay_vectors)
+
+
+def _factor(step: int, setting: TrainingSetting) -> float:
+    return warmup_cosine(
+        step,
+        steps_per_epoch=setting.steps_per_epoch,
+        epochs=setting.recipe.epochs,
+        warmup_epochs=setting.recipe.warmup_epochs,
+    )
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(K, B, C) logits → (K,) sum over images."""
+    trials, images, _ = logits.shape
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
+    return losses.view(trials, images).sum(dim=1)
+
+
+def _sum_gradients(probe: Probe) -> None:
+    for parameter in probe.parameters():
+        if parameter.grad is not None:
+            summed(parameter.grad)

@@ -1,0 +1,119 @@
+"""The benchmarks of the store run, at tiny sizes, and say something of every contender."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ENGINES = ("zarr", "hdf5")
+READERS = {
+    *(f"ours, {engine} engine, {tier} tier" for engine in ENGINES for tier in ("device", "host", "stream")),
+    *(f"ours, {engine} engine, host tier, int8" for engine in ENGINES),
+    "numpy memmap",
+    "safetensors, mapped",
+    "h5py, sorted read_direct",
+    "zarr-python",
+    "zarr-python with zarrs",
+    "tensorstore, zarr3",
+    "webdataset (sequential, not random)",
+    ".pt per image, DataLoader of 2 workers",
+}
+WRITERS = {
+    "plain write calls",
+    "ours, zarr engine",
+    "ours, hdf5 engine",
+    "numpy .npy shards",
+    "h5py, contiguous shards",
+    "zarr-python, sharded",
+    "zarr-python with zarrs",
+    "tensorstore, zarr3",
+    "safetensors shards",
+    "webdataset .tar shards",
+    ".pt file per image",
+}
+OPTIONAL = {"zarrs", "tensorstore", "webdataset"}
+DRAWS = find_spec("matplotlib") is not None
+
+
+def run(script: str, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark in `folder`."""
+    return subprocess.run(
+        [sys.executable, BENCHMARKS / script, *map(str, words)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def results(script: str, folder: Path) -> dict[str, Any]:
+    """What a quick run saves, and draws where it can; nothing else is left in `folder`."""
+    chart = ["--chart", "chart.png"] if DRAWS else []
+    ended = run(script, folder, "--quick", "--json", "result.json", *chart)
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in folder.iterdir()} == {"result.json", *chart[1:]}
+    if DRAWS:
+        assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert max(map(len, ended.stdout.splitlines())) <= 100
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def require_all(section: dict[str, Any], expected: set[str]) -> None:
+    """Every contender is measured, but for libraries that are not installed."""
+    measured = {row["label"] for row in section["rows"]}
+    missing = {label for label in expected - measured if not any(name in label for name in OPTIONAL)}
+    assert missing == set()
+    assert measured | set(section["not_installed"]) >= expected
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_loader_measures_every_reader(tmp_path: Path) -> None:
+    found = results("bench_loader.py", tmp_path)
+    sections = {section["name"]: section for section in found["sections"]}
+    assert sections.keys() - {"cold"} == {"warm"}  # cold: where the system forgets files when asked
+    for section in sections.values():
+        require_all(section, READERS)
+    assert {row["dim"] for row in found["overhead"]} >= {192, 384, 768, 1024}
+    assert found["machine"]["cores"] >= 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_writer_measures_every_writer(tmp_path: Path) -> None:
+    found = results("bench_writer.py", tmp_path)
+    require_all(found["sections"][0], WRITERS)
+    assert found["peak_bytes"].keys() == {f"ours, {engine} engine" for engine in ENGINES}
+
+
+@pytest.mark.parametrize("script", ["bench_loader.py", "bench_writer.py"])
+def test_a_folder_that_exists_is_refused_and_kept(script: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("kept")
+    ended = run(script, tmp_path, "--quick", "--folder", "mine")
+    assert ended.returncode == 2
+    assert "mine exists" in ended.stderr
+    assert (tmp_path / "mine" / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not DRAWS, reason="drawn by matplotlib")
+def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
+    row = {"image_bytes": 1, "images_per_second": 1.0, "fastest_share": 1.0, "seconds_per_image": [1.0]}
+    row |= {"ceiling_share_low": 1.0, "ceiling_share_high": 1.0}
+    rows = [
+        {**row, "label": "memory", "role": "ceiling", "ceiling_share": 1.0},
+        {**row, "label": "mine", "role": "ours", "ceiling_share": 0.8},
+        {**row, "label": "theirs", "role": "other", "ceiling_share": 0.01},
+    ]
+    section = {"name": "warm", "title": "Reading", "ceiling": "memory", "rows": rows, "note": "Threads"}
+    (tmp_path / "result.json").write_text(json.dumps({"sections": [section]}))
+    ended = run("chart.py", tmp_path, "result.json", "picture.svg")
+    assert ended.returncode == 0, ended.stderr
+    assert "<svg" in (tmp_path / "picture.svg").read_text()
