@@ -49,7 +49,7 @@ def tokens_like(name: str, images: int, dim: int, grid: tuple[int, ...]) -> torc
 def _flops(probe: Probe, tokens: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe.eval()(tokens)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _saved_bytes(probe: Probe, tokens: torch.Tensor) -> int:

@@ -40,7 +40,8 @@ class FitOptions(FrozenModel):
         default=None, description="which, where the store holds several"
     )
     sweep: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="a named grid of configs/sweeps; options that are given replace its own"
+        default=None,
+        description="a named grid of configs/sweeps; options that differ from their defaults replace its own",
     )
     probe: Names = Field(
         default=("lp", "ep32"),

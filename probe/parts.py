@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cache import TokenArray, launch
-from configs import RecipeConfig, TokenState
+from configs import RecipeConfig, TokenState, UserError
 from probe.cost import ProbeCost, probe_cost
 from probe.data import ProbeData
 from probe.grid import token_states
@@ -36,7 +36,7 @@ def plan_parts(
 ) -> list[Part]:
     """Every pass of a run through `memory` bytes for trials, in the order of the trials.
 
-    Raises `UserError` where one trial is too large.
+    Raises `UserError` where one trial is too large, or a batch too small for the processes.
     """
     parts = []
     states = token_states(options, data)
@@ -50,11 +50,22 @@ def plan_parts(
         opened = open_training_data(data, blocks, arrays, choice, verify=options.verify)
         recipe = resolved_recipe(options, len(opened.train))
         dim, grid = data.width(blocks, options.combine), data.grid(blocks)
-        batch = -(-recipe.batch_size // launch().num_processes)
+        batch = _own_batch(recipe)
         costs = [probe_cost(spec.probe, dim, data.num_classes, grid) for spec in own]
         sizes = [trial_bytes(cost, recipe, batch) for cost in costs]
         parts += [Part(found, opened, recipe, inputs, dim, grid) for found in plan_passes(own, sizes, memory)]
     return parts
+
+
+def _own_batch(recipe: RecipeConfig) -> int:
+    """Images of a batch that one process gets at most. Raises `UserError` where some would get none."""
+    processes = launch().num_processes
+    if recipe.batch_size < processes:
+        raise UserError(
+            f"a batch of {recipe.batch_size} images has none for some of {processes} processes: "
+            "give a larger --batch-size, or start fewer"
+        )
+    return -(-recipe.batch_size // processes)
 
 
 def part_cost(part: Part, spec: TrialSpec, num_classes: int) -> ProbeCost:

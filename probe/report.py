@@ -47,14 +47,22 @@ def _line(row: EpochRow, epochs: int, note: str) -> str:
     return "  ".join(parts)
 
 
-def print_answers(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str, folder: Path) -> None:
+def print_answers(
+    found: Sequence[Answer], costs: Sequence[ProbeCost | None], split: str, folder: Path
+) -> None:
     """The closing table, best first."""
-    Console().print(answer_table(found, costs, split))
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=100)
+    console.print(answer_table(found, costs, split))
+    for answer in found:
+        if answer.retrieval is not None:
+            scores = ", ".join(f"{name} {value:.2f}" for name, value in answer.retrieval.items())
+            print(f"{answer.probe}, {split} among the training images: {scores}")
     print(f"results: {folder}")
 
 
-def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str) -> Table:
-    """Answers, best first; columns in which none differs are left out."""
+def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost | None], split: str) -> Table:
+    """Answers, best first, without columns in which none differs. Classifiers in closed form cost None."""
     held_out = any(answer.held_out_top1 is not None for answer in found)
     how = "setting chosen on held-out training images" if held_out else "nothing was chosen"
     table = Table(
@@ -64,13 +72,11 @@ def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str
     )
     table.add_column("probe")
     columns = _columns(found)
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for name in ("parameters", "GFLOPs", *(["held-out"] if held_out else []), "top-1", "best"):
-        table.add_column(name, justify="right")
+    for name in (*columns, "parameters", "GFLOPs", *(["held-out"] if held_out else []), "top-1", "best"):
+        table.add_column(name, justify="right", no_wrap=True)
     for answer, cost in sorted(zip(found, costs, strict=True), key=lambda pair: -pair[0].top1):
         cells = [_shown(getattr(answer, name)) for name in columns]
-        cells += [f"{cost.parameters:,}", f"{cost.gflops:.3g}"]
+        cells += ["", ""] if cost is None else [f"{cost.parameters:,}", f"{cost.gflops:.3g}"]
         if held_out:
             cells.append("" if answer.held_out_top1 is None else f"{answer.held_out_top1:.2f}")
         cells += [
@@ -82,8 +88,10 @@ def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost], split: str
 
 
 def _columns(found: Sequence[Answer]) -> list[str]:
-    names = ("blocks", "tokens", "shots", "fraction", "lr", "weight_decay")
-    return [name for name in names if len({getattr(answer, name) for answer in found}) > 1]
+    """Where answers differ, and the setting where it was chosen."""
+    names = ("blocks", "tokens", "shots", "fraction", "setting")
+    chosen = ["setting"] if any(answer.held_out_top1 is not None for answer in found) else []
+    return [n for n in names if n in chosen or len({getattr(answer, n) for answer in found}) > 1]
 
 
 def _shown(value: object) -> str:

@@ -46,7 +46,7 @@ def report_runs(options: ReportOptions) -> None:
     Console().print(table)
 
 
-COLUMNS = ("store", "recipe", "blocks", "tokens", "shots", "fraction", "lr", "weight_decay")
+COLUMNS = ("store", "recipe", "blocks", "tokens", "shots", "fraction", "setting")
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:

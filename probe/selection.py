@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from probe.outcome import Outcome
@@ -20,8 +20,10 @@ class Answer:
     tokens: str
     shots: int | None
     fraction: float | None
+    setting: str
+    """What was chosen, in short."""
     lr: float | None
-    """As the recipe gives it; None where settings were not compared on held-out images."""
+    """As the recipe gives it; None for classifiers in closed form."""
     weight_decay: float | None
     repeats: int
     held_out_top1: float | None
@@ -34,6 +36,8 @@ class Answer:
     best_top1_deviation: float | None
     trials: tuple[str, ...]
     """Names of the chosen setting's trials."""
+    retrieval: Mapping[str, float] | None = None
+    """R@1, R@5 and mAP of the evaluation images among the training images, in percent."""
 
 
 def answers(outcomes: Sequence[Outcome]) -> list[Answer]:
@@ -71,6 +75,7 @@ def _answer(chosen: Sequence[Outcome], candidates: Sequence[Outcome]) -> Answer:
         tokens=spec.tokens,
         shots=spec.images.shots,
         fraction=spec.images.fraction,
+        setting=spec.setting,
         lr=spec.lr,
         weight_decay=spec.weight_decay,
         repeats=len(chosen),

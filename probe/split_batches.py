@@ -13,8 +13,8 @@ from configs import UserError
 class SplitBatches:
     """What `TokenLoader` gives, of every block at once: tuples of batches of the same images.
 
-    Of several processes, each gets its share of every batch. Raises `UserError` for blocks that streaming
-    would mix each in its own way.
+    Of several processes, each gets its share of every batch where they are `shared_out`. Raises `UserError`
+    for blocks that streaming would mix each in its own way.
     """
 
     def __init__(
@@ -26,10 +26,12 @@ class SplitBatches:
         device: torch.device,
         seed: int = 0,
         training: bool = False,
+        shared_out: bool = True,
     ) -> None:
         if residency.tier == "stream" and len({block.record_bytes for block in blocks}) > 1:
             raise UserError("--combine: blocks of different widths cannot be streamed: use --tier host")
         processes = launch()
+        place = (processes.process_index, processes.num_processes) if shared_out else (0, 1)
         self._loaders = [
             TokenLoader(
                 block,
@@ -39,8 +41,8 @@ class SplitBatches:
                 seed=seed,
                 device=device,
                 residency=Residency(residency.tier, residency.memory // len(blocks)),
-                process=processes.process_index,
-                processes=processes.num_processes,
+                process=place[0],
+                processes=place[1],
             )
             for block in blocks
         ]

@@ -51,14 +51,13 @@ class TrainedEpoch:
 def train_epoch(stacks: Sequence[FedStack], batches: Iterable[Blocks]) -> TrainedEpoch:
     """Give every batch to every stack."""
     started = time.perf_counter()
-    sums = [torch.zeros(len(fed.stack)) for fed in stacks]
+    sums = [torch.zeros(len(fed.stack), device=fed.stack.device) for fed in stacks]
     images = 0
     for batch in batches:
         labels = batch[0].labels
         count = summed_count(len(labels), labels.device)
         for number, (fed, tokens) in enumerate(_fed(stacks, batch)):
-            losses = fed.stack.step(tokens, labels)
-            sums[number] = sums[number].to(losses.device) + losses * count
+            sums[number] += fed.stack.step(tokens, labels) * count
         images += count
     means = [(total / images).tolist() for total in sums]
     return TrainedEpoch(means, images, time.perf_counter() - started)
@@ -66,16 +65,16 @@ def train_epoch(stacks: Sequence[FedStack], batches: Iterable[Blocks]) -> Traine
 
 def evaluate(stacks: Sequence[FedStack], batches: Iterable[Blocks]) -> list[list[Accuracy]]:
     """The accuracies of every stack's trials."""
-    correct = [torch.zeros(2, len(fed.stack)) for fed in stacks]
+    correct = [torch.zeros(2, len(fed.stack), device=fed.stack.device) for fed in stacks]
     images = 0
     for batch in batches:
         labels = batch[0].labels
+        if not len(labels):  # other processes have all there is of this batch
+            continue
         for number, (fed, tokens) in enumerate(_fed(stacks, batch)):
-            counts = _correct(fed.stack.logits(tokens), labels)
-            correct[number] = correct[number].to(counts.device) + counts
+            correct[number] += _correct(fed.stack.logits(tokens), labels)
         images += len(labels)
-    device = correct[0].device
-    total = summed_count(images, device)
+    total = summed_count(images, correct[0].device)
     return [
         [Accuracy(top1, top5) for top1, top5 in (100 * summed(counts).double() / total).T.tolist()]
         for counts in correct

@@ -48,6 +48,11 @@ class TrialSpec:
         return self.lr, self.weight_decay
 
     @property
+    def setting(self) -> str:
+        """The choice, in short."""
+        return f"lr={self.lr:g}" + (f",wd={self.weight_decay:g}" if self.weight_decay else "")
+
+    @property
     def repeat(self) -> tuple[int, int]:
         """What is averaged over: seed and draw."""
         return self.seed, self.images.draw

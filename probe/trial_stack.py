@@ -36,7 +36,7 @@ class TrialStack:
         self.settings = list(settings)
         self.probe = stack([_started(name, dim, num_classes, grid, setting) for setting in settings])
         self.probe.to(device)
-        self._device = device
+        self.device = device
         self._optimizer = _optimizer(self.probe, self.settings, device)
         self._stopwatch = Stopwatch(device)
         self._seconds_before = 0.0
@@ -74,7 +74,7 @@ class TrialStack:
     def _learning_rates(self) -> torch.Tensor:
         step = self._optimizer.steps
         rates = [setting.lr * _factor(step, setting) for setting in self.settings]
-        return torch.tensor(rates, device=self._device)
+        return torch.tensor(rates, device=self.device)
 
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -86,11 +86,11 @@ class TrialStack:
 
     def keep(self, trials: Sequence[int]) -> None:
         """Go on with these trials alone."""
-        self._seconds_before, self._stopwatch = self.seconds, Stopwatch(self._device)
+        self._seconds_before, self._stopwatch = self.seconds, Stopwatch(self.device)
         state, steps = self._optimizer.state_dict(), self._optimizer.steps
         self.settings = [self.settings[trial] for trial in trials]
         self.probe = select(self.probe, trials)
-        self._optimizer = _optimizer(self.probe, self.settings, self._device)
+        self._optimizer = _optimizer(self.probe, self.settings, self.device)
         self._optimizer.load_state_dict({key: value[list(trials)] for key, value in state.items()}, steps)
 
     def head(self, trial: int) -> dict[str, torch.Tensor]:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from cache import chosen_device, seeded_permutation
+from cache.disk_space import existing_folder, free_bytes
 from cache.free_memory import free_device_memory, free_host_memory
 from configs import UserError, in_bytes
-from cache.disk_space import existing_folder, free_bytes
 from extract.planning.rates import SECONDS, Measured, wait_for
 from extract.planning.work import Work
 
@@ -41,7 +41,7 @@ def disk_rates(work: Work) -> tuple[Measured, Measured]:
     except OSError as error:
         raise UserError(f"cannot measure the disk in {folder}: {error.strerror}; {advice}") from None
     how = f"measured, {in_bytes(written)} in {folder}"
-    return Measured(write, f"{how}, flushed"), Measured(read, "measured, the same, not from the page cache")
+    return Measured(write, f"{how}, flushed"), Measured(read, f"{how}, uncached")
 
 
 def _write(file: int, size: int) -> float:

@@ -101,7 +101,7 @@ def extraction_rate(work: Work, backbone: Backbone, images: ImageSource, batch_s
         work,
         lambda batch: encode_batch(batch, backbone, manifest, device),
     )
-    return Measured(rate, "measured, both at once, tokens encoded")
+    return Measured(rate, "measured, tokens encoded, too")
 
 
 def _rate(batches: Iterator[ImageBatch], work: Work, use: Callable[[ImageBatch], object]) -> float:

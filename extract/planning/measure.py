@@ -33,7 +33,7 @@ def measure_missing(stated: Rates, where: str, work: Work) -> Machine:
 
 
 def _no_probe(_: Work) -> tuple[Measured]:
-    return (Measured(None, "not stated: an epoch takes as long as its reading"),)
+    return (Measured(None, "not stated"),)
 
 
 # what is free comes first, before anything measured takes up some of it

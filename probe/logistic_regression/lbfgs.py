@@ -20,7 +20,7 @@ definite matrix, about the inverse Hessian there."""
 
 HISTORY = 10
 SUFFICIENT_DECREASE = 1e-4
-SHORTENINGS_AT_MOST = 10
+SHORTENINGS_AT_MOST = 20
 """Where a step shortened so often in a row lowers nothing, the precision is used up."""
 
 VECTORS_OF_EACH = 2 * HISTORY + 12

@@ -82,10 +82,9 @@ class _Members:
 
     def __init__(self, labels: torch.Tensor) -> None:
         self.labels, order = labels.sort(stable=True)
-        self.counts = torch.bincount(labels)
-        self.most = int(self.counts.max())
+        self.most = int(torch.bincount(labels).max())
         """Rows of the largest class."""
-        # one row more than the largest class reads from any start
+        # so many rows can be read from any start, also after the last class
         self.order = torch.cat([order, order.new_full((self.most,), -1)])
 
     def rows(self, labels: torch.Tensor) -> torch.Tensor:

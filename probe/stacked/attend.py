@@ -38,7 +38,7 @@ def _joined(queries: torch.Tensor) -> torch.Tensor:
 
 def _parted(values: torch.Tensor, trials: int) -> torch.Tensor:
     """(B, K·M, …) → (K, B, M, …)."""
-    return values.unflatten(1, (trials, -1)).transpose(0, 1)
+    return torch.unflatten(values, 1, (trials, -1)).transpose(0, 1)
 
 
 class _Attend(torch.autograd.Function):

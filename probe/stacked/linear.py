@@ -28,7 +28,7 @@ class Linear(nn.Module):
         if len(values) == 1:  # one product for all trials
             bias = None if self.bias is None else self.bias.flatten()
             shared = F.linear(values[0], self.weight.flatten(0, 1), bias)
-            return shared.unflatten(-1, (trials, outputs)).movedim(-2, 0)
+            return torch.unflatten(shared, -1, (trials, outputs)).movedim(-2, 0)
         rows = values.flatten(1, -2)
         if self.bias is None:
             found = torch.bmm(rows, self.weight.mT)

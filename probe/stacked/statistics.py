@@ -17,7 +17,7 @@ def batch_statistics(values: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch
     count = 1
     for axis in axes:
         count *= values.shape[axis]
-    if not together():
+    if values.is_meta or not together():  # shapes alone are each process's own
         variance, mean = torch.var_mean(values, dim=axes, correction=0, keepdim=True)
         return mean, variance, float(count)
     total = float(summed_count(count, values.device))

@@ -17,8 +17,9 @@ SMALL = ("--dataset", "digits", "--limit", "60", "--workers", "0")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """A folder with a small store of the digits. Tests do not change it."""
+    """A folder with a small store of the digits, and a file. Tests do not change it."""
     folder = tmp_path_factory.mktemp("bad")
+    (folder / "notes.txt").touch()
     finished = run("extract", "--backbone", "mae_digits", *SMALL, cwd=folder)
     assert finished.returncode == 0, finished.stderr
     return folder
@@ -64,6 +65,18 @@ BAD = {
     "unknown recipe": ("probe --cache cache/mae_digits --recipe papr", "did you mean paper"),
     "unknown verb": ("probe repotr", "unknown verb of probe 'repotr'"),
     "cache info of nothing": ("cache info nowhere", "no store at nowhere"),
+    "a store below a file": (
+        "extract --backbone mae_digits --dataset digits --out notes.txt/store",
+        "cannot write notes.txt/store (Not a directory): give a folder that you may write to",
+    ),
+    "a derived store below a file": (
+        "cache derive cache/mae_digits notes.txt/store",
+        "cannot write notes.txt/store (Not a directory): give a folder that you may write to",
+    ),
+    "runs below a file": (
+        "probe --cache cache/mae_digits --probe lp --epochs 1 --runs notes.txt/runs",
+        "(Not a directory): give another --runs",
+    ),
 }
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from cache import SplitReader, Store, TokenBatch, TokenDataset, TokenLoader
-from configs import TokenState
+from configs import RecipeConfig, TokenState, load_recipe
 from extract import Backbone, open_backbone
 from extract.command import extract
 from extract.images import to_rgb
 from extract.options import ExtractOptions
 from extract.sources import ImageSource, open_dataset
 from extract.transform import image_transform
-from probe import TokenInputs, TrainingSetting, Trial
+from probe import TokenInputs, TrainingSetting, TrialStack
 
 EPOCHS, BATCH = 3, 32
 CPU = torch.device("cpu")
@@ -65,16 +65,19 @@ def test_losses_are_equal_step_for_step(store: Store, state: TokenState, optimiz
     online = OnlineLoader(cached, open_backbone("mae_digits"), open_dataset("digits").open("train"), split)
     inputs = TokenInputs(state, store.final_norm, cls=0)
     lr = 1.0 if optimizer == "lars" else 1e-3
-    setting = TrainingSetting(optimizer, lr, 0.0, 0.9, EPOCHS, 1, len(cached), seed=0)
+    changes = {"optimizer": optimizer, "epochs": EPOCHS, "warmup_epochs": 1, "batch_size": BATCH}
+    recipe = RecipeConfig(**{**load_recipe("fast").model_dump(), **changes})
+    setting = TrainingSetting(recipe, lr, weight_decay=0.0, seed=0, steps_per_epoch=len(cached))
     losses: list[list[float]] = []
     for loader in (cached, online):
-        trials = [Trial(name, 96, 10, setting, CPU) for name in ("lp", "lp_mean", "ep16", "ep8+cls")]
+        names = ("lp", "lp_mean", "ep16", "ep8+cls")
+        stacks = [TrialStack(name, 96, 10, [setting], CPU, grid=(8, 8)) for name in names]
         seen = []
         for epoch in range(EPOCHS):
             cached.set_epoch(epoch)
             for batch in loader:
-                sets = inputs.select(batch, {trial.probe.token_set for trial in trials})
-                seen += [float(t.step(sets[t.probe.token_set], batch.labels)) for t in trials]
+                sets = inputs.select([batch], {stack.probe.token_set for stack in stacks})
+                seen += [float(s.step(sets[s.probe.token_set], batch.labels)) for s in stacks]
         losses.append(seen)
     assert len(losses[0]) == EPOCHS * len(cached) * 4
     torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-4, atol=1e-5)

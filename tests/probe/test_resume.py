@@ -169,57 +169,60 @@ def test_what_killed_it_while_the_results_were_written_costs_no_training(
     _assert_same_run(tmp_path / "run", whole("blocks"))
 
 
-class TestPasses:
-    """Sweeps that memory divides into passes."""
+LARGE_SWEEP: dict[str, Any] = {"probe": ("ep4",), "lr": (0.003, 0.01, 0.03, 0.1), "epochs": 3}
 
-    SWEEP: dict[str, Any] = {"probe": ("ep4",), "lr": (0.003, 0.01, 0.03, 0.1), "epochs": 3}
 
-    @pytest.fixture
-    def memory(self, store: Path) -> int:
-        """Enough for two trials of the sweep at a time: 4 tensors, and a step on 8 images."""
-        cost = probe_cost("ep4", 12, 6, (2, 3))
-        return 2 * (4 * 4 * cost.parameters + 2 * cost.activation_bytes * 8)
+@pytest.fixture
+def memory(store: Path) -> int:
+    """Enough for two trials of the sweep at a time: 4 tensors, and a step on 8 images."""
+    cost = probe_cost("ep4", 12, 6, (2, 3))
+    return 2 * (4 * 4 * cost.parameters + 2 * cost.activation_bytes * 8)
 
-    @pytest.fixture(params=[1, 2, 3, 4, 5])
-    def epochs_before(self, request: pytest.FixtureRequest) -> int:
-        """Epochs of both passes together after which the sweep is killed."""
-        found: int = request.param
-        return found
 
-    def test_memory_divides_a_sweep_and_it_says_so(
-        self, store: Path, tmp_path: Path, memory: int, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        run_fit(_options(store, tmp_path, self.SWEEP, training_memory=memory))
-        assert "4 trials in 2 passes" in capsys.readouterr().out
+@pytest.fixture(params=[1, 2, 3, 4, 5])
+def epochs_before(request: pytest.FixtureRequest) -> int:
+    """Epochs of both passes together after which the sweep is killed."""
+    found: int = request.param
+    return found
 
-    def test_passes_give_the_numbers_of_one(self, store: Path, tmp_path: Path, memory: int) -> None:
-        run_fit(_options(store, tmp_path, self.SWEEP, name="one"))
-        run_fit(_options(store, tmp_path, self.SWEEP, name="two", training_memory=memory))
-        one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
-        for found, wanted in zip(two["trials"], one["trials"], strict=True):
-            assert found["trial"] == wanted["trial"]
-            assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
 
-    def test_a_sweep_killed_in_any_pass_ends_in_the_same_numbers(
-        self, store: Path, tmp_path: Path, memory: int, epochs_before: int, killed: Any
-    ) -> None:
-        changes = {"training_memory": memory}
-        run_fit(_options(store, tmp_path, self.SWEEP, name="whole", **changes))
-        options = _options(store, tmp_path, self.SWEEP, name="run", **changes)
-        killed(options, fit._Run, "_after_epoch", epochs_before)
-        run_fit(options)
-        _assert_same_run(tmp_path / "run", tmp_path / "whole")
+def test_memory_divides_a_sweep_and_it_says_so(
+    store: Path, tmp_path: Path, memory: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_fit(_options(store, tmp_path, LARGE_SWEEP, training_memory=memory))
+    assert "4 trials in 2 passes" in capsys.readouterr().out
 
-    def test_passes_stay_as_they_are_when_other_memory_is_free(
-        self, store: Path, tmp_path: Path, memory: int, killed: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        run_fit(_options(store, tmp_path, self.SWEEP, name="whole", training_memory=memory))
-        options = _options(store, tmp_path, self.SWEEP, name="run")
-        monkeypatch.setattr(fit, "training_memory", lambda device: memory)
-        killed(options, fit._Run, "_after_epoch", 4)
-        monkeypatch.setattr(fit, "training_memory", lambda device: 10 * memory)
-        run_fit(options)
-        _assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+def test_passes_give_the_numbers_of_one(store: Path, tmp_path: Path, memory: int) -> None:
+    run_fit(_options(store, tmp_path, LARGE_SWEEP, name="one"))
+    run_fit(_options(store, tmp_path, LARGE_SWEEP, name="two", training_memory=memory))
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    for found, wanted in zip(two["trials"], one["trials"], strict=True):
+        assert found["trial"] == wanted["trial"]
+        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+
+
+def test_a_sweep_killed_in_any_pass_ends_in_the_same_numbers(
+    store: Path, tmp_path: Path, memory: int, epochs_before: int, killed: Any
+) -> None:
+    changes = {"training_memory": memory}
+    run_fit(_options(store, tmp_path, LARGE_SWEEP, name="whole", **changes))
+    options = _options(store, tmp_path, LARGE_SWEEP, name="run", **changes)
+    killed(options, fit._Run, "_after_epoch", epochs_before)
+    run_fit(options)
+    _assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_passes_stay_as_they_are_when_other_memory_is_free(
+    store: Path, tmp_path: Path, memory: int, killed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_fit(_options(store, tmp_path, LARGE_SWEEP, name="whole", training_memory=memory))
+    options = _options(store, tmp_path, LARGE_SWEEP, name="run")
+    monkeypatch.setattr(fit, "training_memory", lambda device: memory)
+    killed(options, fit._Run, "_after_epoch", 4)
+    monkeypatch.setattr(fit, "training_memory", lambda device: 10 * memory)
+    run_fit(options)
+    _assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 KILL_ITSELF = """

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cache import Residency, SplitReader, Store, TokenDataset
+from configs import UserError
 from probe import split_batches
 from probe.split_batches import SplitBatches
 
@@ -48,10 +49,19 @@ def test_all_blocks_of_a_batch_are_of_the_same_images(
         assert torch.equal(first.labels, second.labels)
 
 
-def test_blocks_of_unequal_width_are_of_the_same_images(split: SplitReader, residency: Residency) -> None:
+@pytest.mark.parametrize("tier", ["device", "host"])
+def test_blocks_of_unequal_width_are_of_the_same_images(split: SplitReader, tier: str) -> None:
     blocks = [TokenDataset(split, 1, {"patches"}), TokenDataset(split, 3, {"mean"})]
-    batches = SplitBatches(blocks, 16, residency=residency, device=CPU, training=True)
+    batches = SplitBatches(blocks, 16, residency=RESIDENCIES[tier], device=CPU, training=True)
     assert all(torch.equal(wide.index, narrow.index) for wide, narrow in batches)
+
+
+def test_blocks_of_unequal_width_are_not_streamed_as_each_would_have_its_own_order(
+    split: SplitReader,
+) -> None:
+    blocks = [TokenDataset(split, 1, {"patches"}), TokenDataset(split, 3, {"mean"})]
+    with pytest.raises(UserError, match="different widths cannot be streamed: use --tier host"):
+        SplitBatches(blocks, 16, residency=RESIDENCIES["stream"], device=CPU)
 
 
 def test_each_block_gives_its_own_tokens(split: SplitReader) -> None:
@@ -70,9 +80,8 @@ def test_training_leaves_out_the_last_small_batch_and_measuring_does_not(split: 
 
 def test_epochs_differ_when_training_and_not_when_measuring(split: SplitReader) -> None:
     def first_images(epoch: int, *, training: bool) -> list[int]:
-        return next(iter(_batches(split, RESIDENCIES["host"], training=training).epoch(epoch)))[
-            0
-        ].index.tolist()
+        batches = _batches(split, RESIDENCIES["host"], training=training)
+        return next(iter(batches.epoch(epoch)))[0].index.tolist()
 
     assert first_images(0, training=True) != first_images(1, training=True)
     assert first_images(0, training=False) == first_images(1, training=False)

@@ -28,7 +28,7 @@ def vit_large() -> Callable[..., Work]:
 def machine() -> Callable[..., Machine]:
     """A machine with stated rates, some of them changed."""
 
-    def changed(*, shared_processor: bool = False, **rates: float | None) -> Machine:
+    def changed(**rates: float | None) -> Machine:
         stated = {
             "backbone_images_per_second": 1000,
             "decode_images_per_second": 4000,
@@ -41,6 +41,6 @@ def machine() -> Callable[..., Machine]:
             "device_memory_bytes": 80e9,
         }
         found = Rates(**{**stated, **rates})
-        return Machine(found, dict.fromkeys(Rates.model_fields, "stated"), shared_processor)
+        return Machine(found, dict.fromkeys(Rates.model_fields, "stated"))
 
     return changed

@@ -56,7 +56,9 @@ def test_a_plan_is_printed_and_nothing_is_written(
 ) -> None:
     code, out, err = run("cache", "plan", *DIGITS, "--rates", rates())
     assert (code, err) == (0, "")
-    assert out.startswith("plan: mae_digits over digits, train 1,437 + test 360 images; block 5, 8×8 tokens")
+    assert out.startswith(
+        "plan: mae_digits over digits, train 1,437 + test 360 images\nblock 5, 8×8 tokens of 96 and cls; "
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,6 +68,14 @@ def test_a_plan_as_json_parses(run: Run, rates: Callable[..., str]) -> None:
     plan = json.loads(out)
     assert plan["dtypes"]["float16"]["bytes"]["asked"] == 1797 * DIGIT
     assert plan["probe_epochs"] == 7
+
+
+def test_the_rates_of_a_plan_are_a_file_of_rates(tmp_path: Path, run: Run, rates: Callable[..., str]) -> None:
+    words = (*DIGITS, "--json", "--rates")
+    plan = json.loads(run("cache", "plan", *words, rates())[1])
+    (tmp_path / "again.yaml").write_text(json.dumps(plan["rates"]))
+    again = json.loads(run("cache", "plan", *words, "again.yaml")[1])
+    assert {**again, "origins": plan["origins"]} == plan
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
@@ -89,7 +99,7 @@ def test_what_is_stored_already_needs_no_room(run: Run, rates: Callable[..., str
     small = rates(disk_free_bytes=1437 * DIGIT)
     code, out, err = run("cache", "plan", *DIGITS, "--rates", small)
     assert (code, err) == (0, "")
-    assert "19.06 MB are free, and 4.78 MB are stored already" in " ".join(out.split())
+    assert "19.06 MB are free on the disk, and 4.78 MB are stored already" in " ".join(out.split())
 
 
 def test_rates_that_are_nonsense_are_one_line(tmp_path: Path, run: Run) -> None:

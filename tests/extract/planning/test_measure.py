@@ -6,14 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from configs import UserError
+from extract.backbone import Backbone
+from extract.encoding import encode_batch
 from extract.options import TokenOptions
 from extract.planning.byte_rates import device_rates, disk_rates, host_rate
-from extract.planning.image_rates import backbone_rate, decode_rate
+from extract.planning.image_rates import image_rates
 from extract.planning.measure import Machine, measure_missing
 from extract.planning.rates import Measured, Rates
 from extract.planning.work import Work, plan_work
@@ -44,42 +48,98 @@ def only(measured: tuple[Measured]) -> Measured:
     return measured[0]
 
 
-def test_the_backbone_is_measured_with_random_weights(work: Callable[..., Work]) -> None:
-    assert only(backbone_rate(work(batch_size=2))).how == "measured on cpu, batches of 2, random weights"
+@pytest.fixture
+def alone(work: Callable[..., Work]) -> Callable[..., Measured]:
+    """The backbone, or decoding, where the other one is stated."""
+
+    def measured(part: str, **options: object) -> Measured:
+        names = {f"{name}_images_per_second" for name in ("backbone", "decode")}
+        wanted = f"{part}_images_per_second"
+        found = image_rates(work(**options), Rates(**dict.fromkeys(names - {wanted}, 9.0)))
+        assert found.keys() == {wanted, "extract_images_per_second"}
+        assert found["extract_images_per_second"].value is None
+        return only((found[wanted],))
+
+    return measured
 
 
-def test_a_checkpoint_for_the_measurement_is_loaded(tmp_path: Path, work: Callable[..., Work]) -> None:
+def test_the_backbone_is_measured_with_random_weights(alone: Callable[..., Measured]) -> None:
+    assert alone("backbone", batch_size=2).how == "measured on cpu, batches of 2, random weights"
+
+
+def test_a_slow_machine_is_measured_with_small_batches(
+    alone: Callable[..., Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extract.planning.image_rates.SECONDS", 0)
+    assert alone("backbone", batch_size=64).how == "measured on cpu, batches of 1, random weights"
+
+
+def test_a_batch_that_does_not_fit_is_said_so(
+    alone: Callable[..., Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Backbone, "forward", full)
+    with pytest.raises(UserError, match=r"^a batch of 1 images does not fit on cpu: use a smaller --batch-s"):
+        alone("backbone")
+
+
+def test_a_checkpoint_for_the_measurement_is_loaded(tmp_path: Path, alone: Callable[..., Measured]) -> None:
     with pytest.raises(UserError, match="no weights at"):
-        backbone_rate(work(weights=str(tmp_path / "nothing.pth")))
+        alone("backbone", weights=str(tmp_path / "nothing.pth"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_images_of_the_data_set_are_decoded(work: Callable[..., Work], workers: int) -> None:
-    how = only(decode_rate(work(workers=workers))).how
+def test_images_of_the_data_set_are_decoded(alone: Callable[..., Measured], workers: int) -> None:
+    how = alone("decode", workers=workers).how
     assert how == f"measured, {workers} worker processes, images of digits"
 
 
-def test_images_that_cannot_be_read_do_not_end_a_plan(tmp_path: Path, work: Callable[..., Work]) -> None:
+def test_images_that_cannot_be_read_do_not_end_a_plan(tmp_path: Path, alone: Callable[..., Measured]) -> None:
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "cat" / "1.png")
     (tmp_path / "photos" / "cat" / "2.png").write_bytes(b"no image")
-    only(decode_rate(work(dataset=f"folder:{tmp_path}/photos")))
+    alone("decode", dataset=f"folder:{tmp_path}/photos")
 
 
 def test_images_that_are_elsewhere_are_made_up_and_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[..., Work]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[..., Measured]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    how = only(decode_rate(work(dataset="imagenet"))).how
+    how = alone("decode", dataset="imagenet").how
     assert how == "measured, 0 worker processes, synthetic JPEGs of 500×375"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_decoding_and_the_backbone_are_measured_at_once(work: Callable[..., Work], workers: int) -> None:
+    found = image_rates(work(workers=workers), Rates())
+    assert {only((rate,)).how.partition(",")[0] for rate in found.values()} == {"measured", "measured on cpu"}
+    assert list(found) == [f"{part}_images_per_second" for part in ("backbone", "decode", "extract")]
+
+
+def test_measuring_both_at_once_encodes_what_the_store_would_hold(
+    work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: set[tuple[str, bool]] = set()
+
+    def observed(*arguments: Any) -> object:
+        found = encode_batch(*arguments)
+        encoded.update((name, values.scales is not None) for name, (values, _) in found.items())
+        return found
+
+    monkeypatch.setattr("extract.planning.image_rates.encode_batch", observed)
+    image_rates(work(dtype="int8", blocks="2,5"), Rates())
+    kinds = (("patches", True), ("prefix", False), ("mean", False), ("mean_normed", False))
+    assert encoded == {(f"block{block}/{kind}", scaled) for block in (2, 5) for kind, scaled in kinds}
 
 
 def test_the_disk_is_measured_where_the_store_would_stand(tmp_path: Path, work: Callable[..., Work]) -> None:
     write, read = disk_rates(work())
     assert (only((write,)).how, only((read,)).how) == (
         f"measured, 2.10 MB in {tmp_path}, flushed",
-        f"measured, 2.10 MB in {tmp_path}, not from the page cache",
+        f"measured, 2.10 MB in {tmp_path}, uncached",
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -120,17 +180,15 @@ def test_the_cpu_has_no_memory_of_its_own(work: Callable[..., Work]) -> None:
 
 
 def test_what_is_stated_is_not_measured(work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch) -> None:
-    stated = Rates(**dict.fromkeys(Rates.model_fields, 7.0))
-    monkeypatch.setattr("extract.planning.measure.MEASUREMENTS", _none_may_run())
-    machine = measure_missing(stated, "fast.yaml", work(workers=2))
-    assert machine == Machine(stated, dict.fromkeys(Rates.model_fields, "stated in fast.yaml"), False)
-
-
-def _none_may_run() -> dict[tuple[str, ...], Callable[[Work], tuple[Measured, ...]]]:
-    def refuse(_: Work) -> tuple[Measured, ...]:
+    def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("it is stated")
 
-    return {tuple(Rates.model_fields): refuse}
+    monkeypatch.setattr("extract.planning.measure.MEASUREMENTS", {tuple(Rates.model_fields): refuse})
+    for opened in ("open_backbone", "sample_images"):
+        monkeypatch.setattr(f"extract.planning.image_rates.{opened}", refuse)
+    stated = Rates(**dict.fromkeys(Rates.model_fields, 7.0))
+    machine = measure_missing(stated, "fast.yaml", work())
+    assert machine == Machine(stated, dict.fromkeys(Rates.model_fields, "stated in fast.yaml"))
 
 
 def test_a_stated_rate_stands_beside_measured_ones(work: Callable[..., Work]) -> None:
@@ -140,17 +198,3 @@ def test_a_stated_rate_stands_beside_measured_ones(work: Callable[..., Work]) ->
     assert machine.origins["disk_read_bytes_per_second"].startswith("measured")
     unknown = {name for name, value in machine.rates if value is None}
     assert unknown == {"probe_images_per_second", "device_bytes_per_second", "device_memory_bytes"}
-
-
-@pytest.mark.parametrize(
-    ("rates", "workers", "shared"),
-    [
-        ({}, 1, True),
-        ({"backbone_images_per_second": 900}, 1, False),
-        ({"backbone_images_per_second": 900}, 0, True),
-    ],
-)
-def test_a_cpu_that_was_measured_decodes_too(
-    work: Callable[..., Work], rates: dict[str, float], workers: int, shared: bool
-) -> None:
-    assert measure_missing(Rates(**rates), "", work(workers=workers)).shared_processor is shared

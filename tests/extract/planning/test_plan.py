@@ -84,13 +84,13 @@ def test_a_plan_can_be_read_back_from_its_json(plan: PlanOf) -> None:
 def printed(
     plan: PlanOf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """What a plan prints in a terminal of 100 columns; single spaces between words."""
-    monkeypatch.setenv("COLUMNS", "100")
+    """What a plan prints in a terminal; single spaces between words."""
 
-    def text(**changes: object) -> str:
+    def text(*, columns: int = 100, **changes: object) -> str:
+        monkeypatch.setenv("COLUMNS", str(columns))
         print_plan(plan(**changes))
         lines = capsys.readouterr().out.splitlines()
-        assert max(map(len, lines)) <= 100
+        assert max(map(len, lines)) <= columns
         return "\n".join(" ".join(line.split()) for line in lines)
 
     return text
@@ -98,8 +98,8 @@ def printed(
 
 def test_the_first_lines_say_what_is_planned(printed: Callable[..., str]) -> None:
     assert " ".join(printed().split()).startswith(
-        "plan: mae_vitl over imagenet, train 1,281,167 + validation 50,000 images; "
-        "block 23, 14×14 tokens of 1024 and cls; float16 → cache/mae_vitl "
+        "plan: mae_vitl over imagenet, train 1,281,167 + validation 50,000 images "
+        "block 23, 14×14 tokens of 1,024 and cls; float16 → cache/mae_vitl "
     )
 
 
@@ -115,10 +115,19 @@ def test_blocks_that_were_asked_for_have_a_column(printed: Callable[..., str]) -
     assert "block 0 … 23, 14×14 tokens" in printed(options={"blocks": "all"})
 
 
-def test_a_plan_for_one_processor_says_so(printed: Callable[..., str]) -> None:
-    sentence = "decoding and the backbone share the processor"
-    assert sentence in printed(shared_processor=True)
-    assert sentence not in printed()
+def test_a_cross_is_explained_where_there_is_one(printed: Callable[..., str]) -> None:
+    text = printed()
+    assert "✗ more than the disk can hold" in text
+    assert "✗ more than fits there" in text
+    roomy = dict.fromkeys(("disk_free_bytes", "host_memory_bytes", "device_memory_bytes"), 1e14)
+    assert "✗" not in printed(**roomy)
+
+
+def test_what_a_probe_itself_takes_is_said(printed: Callable[..., str]) -> None:
+    assert "a probe's own steps are not known, and left out" in printed()
+    text = printed(probe_images_per_second=10_000)
+    assert "No epoch is shorter than a probe's own steps, 2.1 min." in text
+    assert "not known" not in text
 
 
 def test_what_is_not_known_is_a_dash(printed: Callable[..., str]) -> None:
@@ -129,4 +138,16 @@ def test_what_is_not_known_is_a_dash(printed: Callable[..., str]) -> None:
 
 def test_the_other_way_closes_the_plan(printed: Callable[..., str]) -> None:
     last = printed().splitlines()[-1]
-    assert last == "the backbone in every epoch instead: 21.4 min an epoch, 32.0 h for 90"
+    assert last == "The backbone in every epoch instead: 21.4 min an epoch, 32.0 h for 90."
+
+
+def test_eighty_columns_hold_every_row(printed: Callable[..., str]) -> None:
+    rows = [line for line in printed(columns=80).splitlines() if line.startswith("│ float32 ")]
+    assert rows == [
+        "│ float32 │ ✗ 1.09 TB │ ✗ 26.04 TB │ 22.2 min │ backbone │",
+        "│ float32 │ 1.03 TB │ ✗ 1.0 s │ ✗ 102.9 s │ 8.6 min │ 2 │ 13.2 h │",
+    ]
+
+
+def test_milliseconds_are_not_planned(printed: Callable[..., str]) -> None:
+    assert "│ 514.3 GB │ ✗ < 0.01 s │ ✗ 51.4 s │" in printed(device_bytes_per_second=1e15)

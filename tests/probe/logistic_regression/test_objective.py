@@ -64,7 +64,9 @@ def test_gradients_are_those_of_the_values(images: tuple[torch.Tensor, torch.Ten
         step[:, column] = 1e-6
         above, _ = objective(points + step, torch.arange(2))
         below, _ = objective(points - step, torch.arange(2))
-        assert ((above - below) / 2e-6).tolist() == pytest.approx(gradients[:, column].tolist(), rel=1e-7, abs=1e-8)
+        assert ((above - below) / 2e-6).tolist() == pytest.approx(
+            gradients[:, column].tolist(), rel=1e-7, abs=1e-8
+        )
 
 
 def test_blocks_of_rows_change_nothing(images: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -1,0 +1,143 @@
+"""The closed-form probes of a run: their features, their choices, their answers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from configs import TokenState
+from probe.closed_form import Accuracies, Classifier, LogisticRegression, NearestNeighbours, Workplace
+from probe.data import ProbeData
+from probe.features import VECTORS, Features, read_features
+from probe.grid import block_sets, token_states, training_images
+from probe.names import CLOSED_FORM
+from probe.neighbours import retrieval_scores
+from probe.options import FitOptions
+from probe.passes import training_memory
+from probe.selection import Answer
+from probe.training_data import ImageChoice, open_training_data
+from probe.trial_spec import TrainingImages
+
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class ClosedFormResult:
+    """An answer, and every setting's accuracies: on the held-out images, and of each draw on the others."""
+
+    answer: Answer
+    held_out: Mapping[str, float]
+    evaluation: Sequence[Accuracies]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Question:
+    name: str
+    blocks: tuple[int, ...]
+    state: TokenState
+    draws: tuple[TrainingImages, ...]
+
+
+def closed_form_results(options: FitOptions, data: ProbeData) -> Iterator[ClosedFormResult]:
+    """One for each closed-form probe, blocks, token state and number of images."""
+    place = Workplace(data.device, options.training_memory or training_memory(data.device))
+    parts: dict[tuple[int | None, float | None], list[TrainingImages]] = {}
+    for images in training_images(options):
+        parts.setdefault((images.shots, images.fraction), []).append(images)
+    names = [name for name in options.probe if name in CLOSED_FORM]
+    for blocks, state, draws, name in product(
+        block_sets(options, data), token_states(options, data), parts.values(), names
+    ):
+        yield _result(options, data, _Question(name, blocks, state, tuple(draws)), place)
+
+
+def _result(options: FitOptions, data: ProbeData, question: _Question, place: Workplace) -> ClosedFormResult:
+    started = time.perf_counter()
+    read = [_read(options, data, question, images) for images in question.draws]
+    classifier = _classifier(options, question.name)
+    held_out = _means([classifier.compared(one.train, one.held_out, place) for one in read])
+    chosen = max(held_out, key=lambda setting: held_out[setting])  # the first of equals
+    found = [classifier.of_setting(chosen, one.fitted, one.evaluation, place) for one in read]
+    retrieval = None
+    if options.retrieval and isinstance(classifier, NearestNeighbours):
+        retrieval = _retrieval(read[0], place)
+    answer = replace(_answer(question, chosen, held_out[chosen], found), retrieval=retrieval)
+    return ClosedFormResult(answer, held_out, found, time.perf_counter() - started)
+
+
+def _classifier(options: FitOptions, name: str) -> Classifier:
+    if name.startswith("knn"):
+        return NearestNeighbours(options.neighbours, options.temperature)
+    return LogisticRegression()
+
+
+@dataclass(frozen=True)
+class _Read:
+    train: Features
+    held_out: Features
+    fitted: Features
+    evaluation: Features
+
+
+def _read(options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages) -> _Read:
+    vectors = VECTORS[question.name.partition("_")[2]]
+    inputs = data.inputs(question.state, options.combine)
+    choice = ImageChoice(images, options.held_out or HELD_OUT, options.order_seed)
+    opened = open_training_data(data, question.blocks, inputs.arrays(vectors), choice, verify=options.verify)
+    assert opened.held_out is not None
+    train, held_out, evaluation = (
+        read_features(part, inputs, vectors, data.device)
+        for part in (opened.train, opened.held_out, opened.evaluation)
+    )
+    return _Read(train, held_out, train.joined(held_out) if images.all else train, evaluation)
+
+
+def _means(draws: Sequence[Accuracies]) -> dict[str, float]:
+    """setting → mean top-1, of the settings that every draw has."""
+    shared = [setting for setting in draws[0] if all(setting in draw for draw in draws)]
+    return {setting: statistics.fmean(draw[setting][0] for draw in draws) for setting in shared}
+
+
+def _answer(question: _Question, chosen: str, held_out: float, found: Sequence[Accuracies]) -> Answer:
+    top1 = [draw[chosen][0] for draw in found]
+    best = [max(accuracy[0] for accuracy in draw.values()) for draw in found]
+    images = question.draws[0]
+    return Answer(
+        probe=question.name,
+        blocks=question.blocks,
+        tokens=question.state,
+        shots=images.shots,
+        fraction=images.fraction,
+        setting=chosen,
+        lr=None,
+        weight_decay=None,
+        repeats=len(found),
+        held_out_top1=held_out,
+        top1=statistics.fmean(top1),
+        top1_deviation=statistics.stdev(top1) if len(top1) > 1 else None,
+        top5=statistics.fmean(draw[chosen][1] for draw in found),
+        best_top1=statistics.fmean(best),
+        best_top1_deviation=statistics.stdev(best) if len(best) > 1 else None,
+        trials=(),
+    )
+
+
+def _retrieval(read: _Read, place: Workplace) -> dict[str, float]:
+    """Of the evaluation images among the training images."""
+    scores = retrieval_scores(
+        read.evaluation.values,
+        read.evaluation.labels,
+        read.fitted.values,
+        read.fitted.labels,
+        memory=place.memory,
+        device=place.device,
+    )
+    return {
+        "R@1": scores.recall_at_1,
+        "R@5": scores.recall_at_5,
+        "mAP": scores.mean_average_precision,
+    }
