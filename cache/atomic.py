@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(path: Path) -> None:
-    """Give a finished temporary file its name: flush, rename."""
-    flush(temporary(path))
-    temporary(path).replace(path)
-    flush(path.parent)
+def publish(*paths: Path) -> None:
+    """Give finished temporary files their names: flush all, rename all.
+
+    Flushes wait for the disk, side by side: a journal commits what comes together at once.
+    """
+    with ThreadPoolExecutor(max_workers=len(paths)) as threads:
+        list(threads.map(flush, map(temporary, paths)))
+        for path in paths:
+            temporary(path).replace(path)
+        list(threads.map(flush, {path.parent for path in paths}))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from cache.engine import Engine, run_extents
 from cache.manifest import manifest_checksum
 from cache.shard_record import ArrayRecord, FileRecord, ShardRecord, write_shard_record
 from cache.write_errors import clear_when_unwritable
+
+FLUSH_BYTES = 32 * 2**20
+"""Written before the disk is told to begin."""
 
 
 @dataclass
@@ -51,6 +55,9 @@ class ShardWriter:
             self.extents = engine.prepare(shard)
             paths = {extent.path for extent in self.extents.values()}
             self._files = {path: os.open(path, os.O_RDWR) for path in paths}
+        self._flushes = ThreadPoolExecutor(1, "shard-flush")
+        self._flushing: Future[None] = self._flushes.submit(lambda: None)
+        self._unflushed = 0
 
     def write(
         self,
@@ -82,6 +89,7 @@ class ShardWriter:
             contiguous = np.ascontiguousarray(records)
             state.checksums[run, first : first + count] = record_checksums(contiguous)
             self._write_at(array, run, first, contiguous.data.cast("B"))
+            self._flush_ahead(self._files[self.extents[name, run].path], contiguous.nbytes)
 
     def write_encoded(self, name: str, first: int, encoded: Encoded) -> int:
         """Write consecutive records (records, *record_shape) of array `name`, with their scales, as one view.
@@ -109,6 +117,18 @@ class ShardWriter:
                 written = os.pwrite(self._files[extent.path], content, offset)
                 content, offset = content[written:], offset + written
 
+    def _flush_ahead(self, file: int, written: int) -> None:
+        """Let the disk begin while the next records are written, so that `commit` has less to wait for."""
+        self._unflushed += written
+        if self._unflushed >= FLUSH_BYTES and self._flushing.done():
+            self._raise_if_not_flushed()
+            self._flushing, self._unflushed = self._flushes.submit(os.fdatasync, file), 0
+
+    def _raise_if_not_flushed(self) -> None:
+        """The system tells of a failed write once, to whoever flushes first."""
+        with clear_when_unwritable(self._engine.folder):
+            self._flushing.result()
+
     def commit(self) -> None:
         """Flush, rename, and declare the shard whole."""
         for array in self._manifest.arrays:
@@ -117,10 +137,10 @@ class ShardWriter:
             for run in range(array.runs):
                 self._write_at(array, run, self.records, trailer)
         record = self._record()
+        self._raise_if_not_flushed()
         with clear_when_unwritable(self._engine.folder):
             self._close()
-            for path in self._engine.files(self.shard):
-                atomic.publish(path)
+            atomic.publish(*self._engine.files(self.shard))
             write_shard_record(self._engine.folder, record)
 
     def _record(self) -> ShardRecord:
@@ -157,6 +177,7 @@ class ShardWriter:
             atomic.temporary(path).unlink(missing_ok=True)
 
     def _close(self) -> None:
+        self._flushes.shutdown()
         for file in self._files.values():
             os.close(file)
         self._files = {}

@@ -75,23 +75,38 @@ class TransformConfig(FrozenModel):
     std: tuple[float, float, float] | None = None
 
 
+Proof = Literal["real", "golden", "timm", "none"]
+"""How far a backbone has been shown to be right.
+
+`real`: run with its real weights. `golden`: weights made up in the official file's own layout, through our
+loader, give the tokens of the official code. `timm`: tokens are those of timm's model, which is believed.
+"""
+
+
 class BackboneConfig(FrozenModel):
-    """A frozen backbone by name: a timm architecture, where its weights come from, how it is fed."""
+    """A frozen backbone by name: an architecture, where its weights come from, how it is fed."""
 
     name: str
-    timm: str = Field(description="timm model name, with its pre-training tag where it has one")
+    source: str = Field(description="the architecture: ROUTE:NAME, see extract/routes")
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="extra arguments to timm.create_model"
+        default_factory=dict, description="extra arguments to what builds the architecture"
     )
     weights: str = Field(
         default="hub",
-        description="hub (timm downloads the tag), bundled:FILE, a checkpoint path, or none",
+        description="hub (the route downloads them), an https address, bundled:FILE, a checkpoint path, "
+        "file (nobody publishes them where a program may fetch them: --weights must be given), or none",
+    )
+    layout: str | None = Field(
+        default=None,
+        description="how the official file names its tensors, see extract/checkpoints; absent: any that fits",
     )
     transform: TransformConfig = TransformConfig()
     tokens: TokenState | None = Field(
         default=None, description="what published probes of this backbone read; probe's default"
     )
     licence: str | None = None
+    gated: bool = Field(default=False, description="the publisher asks for an acceptance of its licence first")
+    proof: Proof = "none"
     notes: str | None = None
 
 
@@ -99,15 +114,22 @@ class DatasetConfig(FrozenModel):
     """A data set by name: where its images come from, and how its columns and splits are called."""
 
     name: str
-    source: str = Field(description="digits, folder:PATH or hf:OWNER/NAME[:CONFIG]")
+    source: str = Field(
+        description="digits, folder:PATH, hf:OWNER/NAME[:CONFIG], parquet:PATH, webdataset:PATH or csv:PATH"
+    )
     splits: dict[str, str] = Field(
-        default_factory=dict, description="our split name → the source's; empty: as in the source"
+        default_factory=dict,
+        description="our split name → the source's, or several of them joined by +; empty: as in the source",
     )
     image_column: str | None = None
     label_column: str | None = None
     num_classes: PositiveInt | None = None
     images: dict[str, PositiveInt] = Field(
         default_factory=dict, description="our split name → its images, for planning before a download"
+    )
+    gated: bool = Field(default=False, description="the Hub asks for a login and for consent to terms")
+    archive: str | None = Field(
+        default=None, description="the authors' own archive, in words that follow on 'unpack'"
     )
     licence: str | None = None
     notes: str | None = None

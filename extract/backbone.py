@@ -29,7 +29,7 @@ class BlockTokens:
 
 
 class Backbone(nn.Module):
-    """A timm model in eval mode, without gradients, read after any of its blocks.
+    """A timm model, or a `TokenModel`, in eval mode, without gradients, read after any of its blocks.
 
     A block is an entry of timm's `feature_info`: a transformer block, or a stage of a hierarchical or
     convolutional model, whose feature map is taken as tokens. What a model gives is not looked up
@@ -66,11 +66,11 @@ class Backbone(nn.Module):
         geometry = measure_geometry(self.model, image)
         self.blocks = geometry.blocks
         self.prefix_roles = geometry.prefix
-        last = self._intermediates(image, [len(self.blocks) - 1])[0]
+        last = self.read(image, [len(self.blocks) - 1])[0]
         self.final_norm = find_final_norm(self.model, image, last.patches)
 
-    def _intermediates(self, images: torch.Tensor, blocks: Sequence[int]) -> list[BlockTokens]:
-        """Tokens of `blocks` (ascending) for normalised images."""
+    def read(self, images: torch.Tensor, blocks: Sequence[int]) -> list[BlockTokens]:
+        """Tokens of `blocks` (ascending) for images (B, 3, H, W) float32 that are normalised."""
         if self._has_prefix:
             found = self.model.forward_intermediates(
                 images,
@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         with torch.autocast(
             images.device.type, dtypes.get(self.amp, torch.bfloat16), enabled=self.amp != "none"
         ):
-            found = self._intermediates(self.normalize(images), sorted(blocks))
+            found = self.read(self.normalize(images), sorted(blocks))
         return dict(zip(sorted(blocks), found, strict=True))
 
     def place_on(self, device: torch.device) -> None:

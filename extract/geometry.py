@@ -71,7 +71,8 @@ def _prefix_roles(model: nn.Module, prefix: torch.Tensor | None) -> tuple[str, .
     """What each prefix token is: `cls`, `dist` (DeiT's distillation token) or `register`."""
     if prefix is None:
         return ()
-    roles = [
+    stated: tuple[str, ...] = getattr(model, "prefix_roles", ())
+    roles = list(stated) or [
         role
         for role, parameter in (("cls", "cls_token"), ("dist", "dist_token"))
         if getattr(model, parameter, None) is not None

@@ -7,13 +7,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from configs import BackboneConfig, UserError, load_backbone, names, unknown_name
 from extract.backbone import Amp, Backbone
+from extract.download import downloaded
 from extract.geometry import Geometry, measure_geometry
+from extract.routes import ROUTES
 from extract.transform import transform_settings
 from extract.weights import load_checkpoint
 
@@ -22,30 +23,44 @@ RANDOM_SEED = 0
 
 
 def backbone_config(spec: str) -> BackboneConfig:
-    """The backbone that `spec` names: a name in configs/backbones, or `timm:NAME`.
+    """The backbone that `spec` names: a name in configs/backbones, or ROUTE:NAME.
 
     Raises `UserError` with the nearest names.
     """
-    if spec.startswith("timm:"):
-        model = spec.removeprefix("timm:")
-        return BackboneConfig(name=model.replace("/", "_"), timm=model)
+    route, _, name = spec.partition(":")
+    if name and route in ROUTES:
+        return BackboneConfig(name=_as_folder(name), source=spec)
     if spec not in names("backbones"):
         error = unknown_name("backbone", spec, names("backbones"))
-        raise UserError(f"{error}, or give timm:NAME for any timm model")
+        usages = ", ".join(way.usage for way in ROUTES.values())
+        raise UserError(f"{error}, or give one of {usages}")
     return load_backbone(spec)
+
+
+def _as_folder(name: str) -> str:
+    """What a store of a model without a name of ours is called: no path, nothing hidden."""
+    return name.strip("/.~").replace("/", "_").replace(":", "_")
 
 
 def open_backbone(spec: str, *, weights: str | None = None, amp: Amp = "none") -> Backbone:
     """Build the backbone `spec` and load its weights; `weights` (a file, or `none`) overrides which."""
-    config = backbone_config(spec)
+    return build_backbone(backbone_config(spec), weights=weights, amp=amp)
+
+
+def build_backbone(config: BackboneConfig, *, weights: str | None = None, amp: Amp = "none") -> Backbone:
+    """The backbone that `config` describes, with its weights or those of `weights`."""
     chosen = weights or config.weights
+    if chosen == "file":
+        raise UserError(f"{config.name} has no weights to download: give --weights FILE; {config.notes}")
     torch.manual_seed(RANDOM_SEED)
     model = _create(config, pretrained=chosen == "hub")
     if chosen.startswith("bundled:"):
         with as_file(files("extract.bundled").joinpath(chosen.removeprefix("bundled:"))) as path:
-            load_checkpoint(model, path)
+            load_checkpoint(model, path, config.layout)
     elif chosen not in ("hub", "none"):
-        load_checkpoint(model, Path(chosen).expanduser())
+        is_address = chosen.startswith("https://")
+        path = downloaded(chosen) if is_address else Path(chosen).expanduser()
+        load_checkpoint(model, path, config.layout)
     return Backbone(
         model,
         name=config.name,
@@ -68,7 +83,7 @@ class Architecture:
 
 
 def open_architecture(spec: str) -> Architecture:
-    """The architecture of the backbone `spec`, in next to no memory and without the network."""
+    """The architecture of the backbone `spec`, in next to no memory; a name of ours needs no network."""
     config = backbone_config(spec)
     try:
         return _architecture(config, torch.device("meta"))
@@ -86,23 +101,9 @@ def _architecture(config: BackboneConfig, device: torch.device) -> Architecture:
 
 def _source(config: BackboneConfig) -> str:
     options = "".join(f" {name}={value}" for name, value in config.arguments.items())
-    return f"timm:{config.timm}{options}"
+    return f"{config.source}{options}"
 
 
 def _create(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
-    name, arguments = config.timm, {**config.arguments, "num_classes": 0}
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        raise unknown_name("timm model", architecture, timm.list_models())
-    if tag and name not in timm.list_pretrained(architecture):
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(architecture)]
-        raise unknown_name(f"pre-training tag of {architecture}", tag, tags)
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except (OSError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        advice = "give --weights FILE, or none for random weights" if pretrained else "see timm"
-        raise UserError(f"cannot create {name}: {reason}; {advice}") from None
-    if not hasattr(model, "forward_intermediates"):
-        raise UserError(f"timm's {name} does not give its blocks' tokens (forward_intermediates)")
-    return model
+    route, _, name = config.source.partition(":")
+    return ROUTES[route].create(name, config.arguments, pretrained=pretrained)

@@ -59,7 +59,7 @@ def plan_parts(
 
 def _own_batch(recipe: RecipeConfig) -> int:
     """Images of a batch that one process gets at most. Raises `UserError` where some would get none."""
-    processes = launch().num_processes
+    processes: int = launch().num_processes
     if recipe.batch_size < processes:
         raise UserError(
             f"a batch of {recipe.batch_size} images has none for some of {processes} processes: "

@@ -98,7 +98,10 @@ class RunFolder:
         self._config = dict(config)
         if place.resumed is None:
             write_bytes(self.folder / CONFIG, yaml.safe_dump(self._config, sort_keys=False).encode())
+        # a run that goes on logs its earlier epochs again: those after the checkpoint are not kept
         self._metrics = (self.folder / "metrics.jsonl").open("w")
+        for path in self.folder.glob("events.out.tfevents.*"):
+            path.unlink()
         self._board = SummaryWriter(str(self.folder))
 
     def __enter__(self) -> RunFolder:
@@ -109,14 +112,13 @@ class RunFolder:
         self._board.close()
         self._lock.__exit__(*error)
 
-    def log(self, rows: Sequence[EpochRow], *, again: bool = False) -> None:
-        """Keep rows of an epoch; `again`: TensorBoard has them from before the run was resumed."""
+    def log(self, rows: Sequence[EpochRow]) -> None:
+        """Keep rows of an epoch."""
         for row in rows:
             found = {name: value for name, value in _plain(asdict(row)).items() if value is not None}
             self._metrics.write(json.dumps(found) + "\n")
-            if not again:
-                for name in set(found) - {"trial", "epoch"}:
-                    self._board.add_scalar(f"{name}/{row.trial}", found[name], row.epoch)
+            for name in set(found) - {"trial", "epoch"}:
+                self._board.add_scalar(f"{name}/{row.trial}", found[name], row.epoch)
         self._metrics.flush()
 
     def keep_heads(self, part: int, heads: Mapping[str, torch.Tensor]) -> None:

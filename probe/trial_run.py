@@ -74,7 +74,7 @@ class TrialRun:
             return {}
         self._progress, tensors = found
         if self._folder is not None:
-            self._folder.log([row for outcome in self.outcomes for row in outcome.epochs], again=True)
+            self._folder.log([row for outcome in self.outcomes for row in outcome.epochs])
         print(
             f"going on with {self._path}: pass {self._progress.passes + 1} of {len(self._parts)}, "
             f"after epoch {self._progress.epochs}"

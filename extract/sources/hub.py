@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -12,42 +14,67 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from configs import UserError
+from configs import DatasetConfig, UserError
+from extract.images import open_image
 from extract.sources.source import ImageSource
 
 
-def _explain(repository: str, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UserError(
-        f"cannot load '{repository}' with datasets: {reason} "
-        "(for a gated data set, accept its terms on the Hub and run `hf auth login`)"
-    )
+LOGIN = "make a token at https://huggingface.co/settings/tokens, run `hf auth login` or set HF_TOKEN"
 
 
-def hub_splits(repository: str, configuration: str | None) -> list[str]:
-    """Names of the splits."""
+def hub_splits(
+    config: DatasetConfig, image_column: str | None, label_column: str | None
+) -> dict[str, Callable[[], ImageSource]]:
+    """Splits of a repository on the Hub, or of a folder here."""
+    repository, _, configuration = config.source.removeprefix("hf:").partition(":")
+    with _explained(repository, config):
+        names = datasets.get_dataset_split_names(repository, configuration or None)
+
+    def opened(name: str) -> ImageSource:
+        with _explained(repository, config):
+            rows = datasets.load_dataset(repository, configuration or None, split=name)
+        return HubSource(f"{repository}/{name}", rows, image_column, label_column)
+
+    return {name: partial(opened, name) for name in names}
+
+
+@contextmanager
+def _explained(repository: str, config: DatasetConfig) -> Iterator[None]:
+    """Errors of `datasets` in one line that says what to do."""
     try:
-        return list(datasets.get_dataset_split_names(repository, configuration))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise _explain(repository, error) from None
+        yield
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"cannot load '{repository}' with datasets: {reason.removesuffix('.')} "
+            f"({_remedy(repository, config, error)})"
+        ) from None
+
+
+def _remedy(repository: str, config: DatasetConfig, error: Exception) -> str:
+    text = str(error)
+    own = f"give images that are here already as --dataset {config.name}=folder:PATH"
+    if "scripts are no longer supported" in text:
+        return (
+            "it is a program, which datasets does not run any more; download the images and give folder:PATH"
+        )
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError) and (config.gated or "gated" in text):
+        page = f"https://huggingface.co/datasets/{repository}"
+        return f"accept its terms on {page}, {LOGIN}, and give the same command again; or {own}"
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+        return f"check the name; if it is private, {LOGIN}"
+    if isinstance(error, ConnectionError):
+        return f"check the network; HF_HUB_OFFLINE=1 takes what was downloaded before; or {own}"
+    return "check its name, its configuration (hf:OWNER/NAME:CONFIG) and its files"
 
 
 class HubSource(ImageSource):
     """One split: images undecoded (they are decoded here, in the data workers), labels in memory."""
 
     def __init__(
-        self,
-        repository: str,
-        configuration: str | None,
-        split: str,
-        image_column: str | None,
-        label_column: str | None,
+        self, name: str, rows: datasets.Dataset, image_column: str | None, label_column: str | None
     ) -> None:
-        try:
-            rows = datasets.load_dataset(repository, configuration, split=split)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise _explain(repository, error) from None
-        self._name = f"{repository}/{split}"
+        self._name = name
         self._image = image_column or _only_column(rows, datasets.Image, "image")
         label = label_column or _label_column(rows)
         for column in (self._image, label):
@@ -76,9 +103,9 @@ class HubSource(ImageSource):
 
     def load(self, index: int) -> Image.Image:
         stored: dict[str, Any] = self._rows[index][self._image]
-        if stored["bytes"] is not None:
-            return Image.open(io.BytesIO(stored["bytes"]))
-        return Image.open(stored["path"])
+        if stored["bytes"] is None and stored["path"] is None:
+            raise ValueError("the row holds no image")
+        return open_image(Path(stored["path"]) if stored["bytes"] is None else stored["bytes"])
 
     def describe(self, index: int) -> str:
         return f"{self._name}[{index}]"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch.distributed.nn.functional import all_reduce
+from typing import Any
 
-from probe.processes import summed_count, together
+import torch
+
+from probe.processes import summed, summed_count, together
 
 
 def batch_statistics(values: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -21,6 +22,18 @@ def batch_statistics(values: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch
         variance, mean = torch.var_mean(values, dim=axes, correction=0, keepdim=True)
         return mean, variance, float(count)
     total = float(summed_count(count, values.device))
-    mean = all_reduce(values.sum(axes, keepdim=True)) / total
+    mean = _Summed.apply(values.sum(axes, keepdim=True)) / total
     squares = (values - mean).square().sum(axes, keepdim=True)
-    return mean, all_reduce(squares) / total, total
+    return mean, _Summed.apply(squares) / total, total
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over all processes. As all of them go on from it, its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        return summed(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return summed(gradients[0].clone())

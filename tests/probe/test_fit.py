@@ -120,7 +120,7 @@ def test_the_configuration_states_what_was_resolved(finished_run: FinishedRun) -
     assert config["recipe"]["batch_size"] == 8  # more in the recipe: 120 images allow no more
     assert config["recipe"]["warmup_epochs"] == pytest.approx(fast.warmup_epochs * 4 / fast.epochs)
     assert config["recipe"]["lr"] == [0.02]
-    assert (config["blocks"], config["tokens"], config["stored_dtype"]) == ([3], ["pre"], "float16")
+    assert (config["blocks"], config["tokens"], config["stored_dtype"]) == ([[3]], ["pre"], "float16")
     assert config["held_out"] == 0
     assert config["classes"] == ["ant", "bee", "cat", "dog", "elk", "fox"]
     assert config["backbone"]["name"] == "toy"

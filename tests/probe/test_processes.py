@@ -24,7 +24,7 @@ TRAINED, MEASURED, BATCH = 121, 61, 15
 to be measured has one image."""
 
 WORDS = [
-    *["--probe", "lp,ep4,aim4+cls,vjepa4", "--recipe", "paper", "--lr", "20,50", "--seed", "0,1"],
+    *["--probe", "lp,ep4,aim4+cls,vjepa4", "--recipe", "dinov2", "--lr", "0.2,0.5", "--seed", "0,1"],
     *["--epochs", "3", "--batch-size", str(BATCH), "--every-epoch", "--device", "cpu", "--name", "run"],
 ]
 
@@ -69,8 +69,8 @@ def one(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = FitOptions(
         cache=store,
         probe=("lp", "ep4", "aim4+cls", "vjepa4"),
-        recipe="paper",
-        lr=(20.0, 50.0),
+        recipe="dinov2",
+        lr=(0.2, 0.5),
         seed=(0, 1),
         epochs=3,
         batch_size=BATCH,
@@ -92,7 +92,7 @@ def _epochs(folder: Path) -> list[dict[str, Any]]:
 def test_losses_are_those_of_one_process(two: tuple[Path, object], one: Path) -> None:
     found, wanted = _epochs(two[0]), _epochs(one)
     assert [(row["trial"], row["epoch"]) for row in found] == [(row["trial"], row["epoch"]) for row in wanted]
-    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in wanted], rel=1e-3)
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in wanted], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_heads_and_running_statistics_are_those_of_one_process(two: tuple[Path, 
     assert any(key.endswith("running_var") for key in wanted)
     for key, tensor in wanted.items():
         torch.testing.assert_close(
-            found[key], tensor, rtol=2e-3, atol=1e-4, msg=lambda text, k=key: f"{k}: {text}"
+            found[key], tensor, rtol=1e-3, atol=5e-5, msg=lambda text, k=key: f"{k}: {text}"
         )
 
 

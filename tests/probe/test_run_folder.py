@@ -88,13 +88,21 @@ def test_a_finished_run_is_not_gone_on_with(tmp_path: Path, place: RunPlace) -> 
 
 
 @pytest.mark.parametrize("name", ["run", None])
-def test_an_unfinished_run_of_the_same_identity_is_gone_on_with(
+def test_an_unfinished_run_of_the_same_identity_is_gone_on_with_from_its_checkpoint(
     tmp_path: Path, place: RunPlace, name: str | None
 ) -> None:
     config = {"lr": 0.1, "blocks": [3], "tier": "host"}
     RunFolder(place, config).__exit__()
+    (place.folder / "checkpoint.safetensors").touch()
     found = find_place(tmp_path, name, "run", {"lr": 0.1, "blocks": [3]})
     assert found == RunPlace(tmp_path / "run", config)
+
+
+def test_an_unfinished_run_without_a_checkpoint_is_begun_again_in_its_folder(
+    tmp_path: Path, place: RunPlace
+) -> None:
+    RunFolder(place, {"lr": 0.1, "tier": "host"}).__exit__()
+    assert find_place(tmp_path, "run", "default", {"lr": 0.1}) == RunPlace(tmp_path / "run")
 
 
 def test_an_unfinished_run_of_another_identity_is_not_gone_on_with(tmp_path: Path, place: RunPlace) -> None:
@@ -171,6 +179,19 @@ def test_tensorboard_shows_every_epoch(place: RunPlace) -> None:
     assert [(e.step, e.value) for e in events.Scalars("loss/ep4[lr=0.1]")] == [(1, 0.5), (2, 0.25)]
     assert [(e.step, e.value) for e in events.Scalars("top1/ep4[lr=0.1]")] == [(1, 81.0), (2, 82.0)]
     assert [(e.step, e.value) for e in events.Scalars("top5/ep4[lr=0.1]")] == [(1, 95.0), (2, 95.0)]
+
+
+def test_epochs_after_the_checkpoint_are_not_kept_twice(place: RunPlace) -> None:
+    with RunFolder(place, {}) as folder:
+        for epoch in (1, 2, 3):
+            folder.log([replace(EPOCH, epoch=epoch)])
+    with RunFolder(replace(place, resumed={}), {}) as folder:
+        folder.log([replace(EPOCH, epoch=1)])
+        folder.log([replace(EPOCH, epoch=2, loss=0.125)])
+    events = EventAccumulator(str(place.folder)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss/ep4")] == [(1, 0.5), (2, 0.125)]
+    lines = [json.loads(line) for line in (place.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["loss"]) for line in lines] == [(1, 0.5), (2, 0.125)]
 
 
 def test_results_csv_has_one_row_for_each_trial(place: RunPlace) -> None:

@@ -1,0 +1,1 @@
+"""Architectures that timm does not have, read as timm's are."""
