@@ -82,8 +82,8 @@ def attention_floor(shape: Shape, tokens: torch.Tensor, rounds: int) -> list[Flo
         "tokens read twice": (2, partial(_read, tokens, 2)),
     }
     own = {f"{NAME}, forward": probe.forward, OURS: probe.both}
-    steps = {label: step for label, (_, step) in reads.items()} | work | own
-    seconds = take_turns_in_steps(steps, rounds)
+    steps: dict[str, Step] = {label: step for label, (_, step) in reads.items()}
+    seconds = take_turns_in_steps({**steps, **work, **own}, rounds)
     gigabytes = {label: times * tokens.nbytes / 1e9 for label, (times, _) in reads.items()}
     flops = {label: _counted(step) for label, step in work.items()}
     flops |= {label: step_flops(NAME, shape, backward=label == OURS) for label in own}
@@ -103,4 +103,4 @@ def attention_floor(shape: Shape, tokens: torch.Tensor, rounds: int) -> list[Flo
 def _counted(step: Step) -> int:
     with FlopCounterMode(display=False) as counter:
         step()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())

@@ -24,7 +24,6 @@ from attention_floor import FloorRow, attention_floor
 from chart import draw
 from measure import Role, Row, Section
 from probe_times import ATTENTION, OURS, PUBLISHED, ProbeTimes, Shape, StepTimes, time_probe
-from published_probes import PLAIN_HEADS
 from published_probes import PUBLISHED as PUBLISHED_FORMS
 from pydantic import Field, PositiveInt
 from report import CONSOLE, machine_facts, refuse_what_cannot_be_saved, save
@@ -141,7 +140,7 @@ def chart_section(shape: Shape, times: Sequence[ProbeTimes]) -> Section:
         rows.append(_bar(row.name, "ours", row.both.times_published, row.both, OURS, shape))
         if row.both.times_attention is not None:
             speed = row.both.times_published / row.both.times_attention
-            name = f"{ATTENTION}, {PLAIN_HEADS[row.name]} heads"
+            name = f"{ATTENTION} for {row.name}"
             rows.append(_bar(name, "other", speed, row.both, ATTENTION, shape))
     rows.sort(key=lambda row: row.ceiling_share, reverse=True)
     title = f"{shape.name}, batch of {shape.batch}: forward and backward"

@@ -106,7 +106,7 @@ class Entrant:
     def both(self) -> None:
         """Forward, and backward to every parameter; the tokens are data and get no gradient."""
         self.module.zero_grad()
-        _loss(self.module(self.inputs)).backward()  # type: ignore[no-untyped-call]
+        _loss(self.module(self.inputs)).backward()
 
     def on(self, dtype: torch.dtype, images: int | None = None) -> Entrant:
         """A copy in `dtype` that reads the first `images` alone."""
@@ -183,7 +183,7 @@ def step_flops(name: str, shape: Shape, *, backward: bool) -> int:
     entrant = Entrant(probe, tokens_like(name, shape.batch, shape.dim, shape.grid))
     with FlopCounterMode(display=False) as counter:
         (entrant.both if backward else entrant.forward)()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def machine_product(tokens: torch.Tensor) -> Step:

@@ -80,7 +80,7 @@ class EfficientProbing(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         count, dim = self.queries_KMD.shape
-        values = self.values(tokens).unflatten(-1, (count, -1)).transpose(1, 2)
+        values: torch.Tensor = self.values(tokens).unflatten(-1, (count, -1)).transpose(1, 2)
         queries = for_each(self.queries_KMD * dim**-0.5, tokens)
         weights = torch.softmax(queries @ tokens.mT, dim=-1)
         return (weights.unsqueeze(2) @ values).flatten(1)
@@ -343,7 +343,8 @@ class AbMILP(nn.Module):
         self.hidden, self.score = nn.Linear(dim, dim), nn.Linear(dim, 1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        attended = self.proj(attend(*self.qkv(tokens).chunk(3, dim=-1), heads=1))
+        queries, keys, values = self.qkv(tokens).chunk(3, dim=-1)
+        attended: torch.Tensor = self.proj(attend(queries, keys, values, heads=1))
         weights = torch.softmax(self.score(torch.tanh(self.hidden(attended))), dim=1)
         return (weights.mT @ attended).squeeze(1)
 

@@ -22,6 +22,7 @@ from cache import (
 )
 from configs import parse, run_command
 from extract.backbone import Backbone
+from extract.backbone_table import show_backbones
 from extract.disk_space import require_space
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions, TokenOptions, chosen_blocks
@@ -101,12 +102,19 @@ def _summary(store: Path, dataset: str, split: str, result: SplitResult, process
     )
 
 
+def _run() -> None:
+    if "--list" in sys.argv[1:]:  # as --help: it needs no other option
+        show_backbones()
+    else:
+        extract(parse(ExtractOptions, prog="extract"))
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(
         run_command(
             "extract",
-            lambda: extract(parse(ExtractOptions, prog="extract")),
+            _run,
             interrupted=INTERRUPTED,
         )
     )

@@ -80,6 +80,8 @@ class Architecture:
     source: str
     transform: dict[str, Any]
     geometry: Geometry
+    final_norm: str | None
+    """Kind and eps of the norm after the last block."""
 
 
 def open_architecture(spec: str) -> Architecture:
@@ -96,7 +98,8 @@ def _architecture(config: BackboneConfig, device: torch.device) -> Architecture:
         model = _create(config, pretrained=False).eval()
     transform = transform_settings(model, config.transform)
     geometry = measure_geometry(model, torch.zeros(1, *transform["input_size"], device=device))
-    return Architecture(config.name, _source(config), transform, geometry)
+    norm = f"{type(model.norm).__name__} {model.norm.eps:g}" if geometry.final_norm else None
+    return Architecture(config.name, _source(config), transform, geometry, norm)
 
 
 def _source(config: BackboneConfig) -> str:

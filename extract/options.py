@@ -23,7 +23,11 @@ HubColumn = Annotated[str | None, optional("NAME"), Field(description="of an hf:
 class TokenOptions(FrozenModel):
     """Whose tokens of which images, where to, and with what: what `extract` and `cache plan` share."""
 
-    backbone: str = Field(description="a name in configs/backbones, or timm:NAME for any timm model")
+    backbone: str = Field(
+        description="a name that `extract --list` shows, timm:NAME, timm:hf-hub:OWNER/NAME, hf:OWNER/MODEL "
+        "(transformers), openclip:MODEL/PRETRAINED, torchhub:OWNER/REPO/ENTRY, or python:MODULE.FUNCTION, "
+        "which gives your own; the code of the last two runs here"
+    )
     dataset: str = Field(
         description="a name in configs/datasets, folder:PATH (one folder per class, inside train/, "
         "val/, … or not), or hf:OWNER/NAME[:CONFIG] on the Hugging Face Hub"
@@ -64,6 +68,7 @@ class ExtractOptions(TokenOptions):
     An interrupted run goes on where it stopped when the same command is given again.
 
     Examples:
+      extract --list      (all named backbones, and how far each is proven)
       extract --backbone mae_digits --dataset digits
       extract --backbone mae_vitl --dataset imagenet --amp bfloat16 --batch-size 256
       extract --backbone timm:vit_small_patch16_224.dino --dataset folder:~/photos --blocks all

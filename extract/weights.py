@@ -38,7 +38,7 @@ def load_checkpoint(model: nn.Module, path: Path, layout: str | None = None) -> 
         if misfit is None:
             return
         misfits.append(misfit)
-    nearest = min(range(len(misfits)), key=lambda number: misfits[number].size)
+    nearest = min(range(len(misfits)), key=lambda number: misfits[number].missing)
     raise UserError(
         f"{path} does not fit {type(model).__name__} (layouts tried: {', '.join(tried)}); "
         f"as {tried[nearest]}: {misfits[nearest].reason}"
@@ -71,10 +71,10 @@ def _torch_content(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class _Misfit:
-    """Why a file is not of a layout, and how many tensors say so."""
+    """Why a file is not of a layout, and how many of the model's tensors it does not give."""
 
     reason: str
-    size: float
+    missing: float
 
 
 def _load(model: nn.Module, content: Mapping[str, Any], layout: Layout) -> _Misfit | None:
@@ -97,7 +97,7 @@ def _load(model: nn.Module, content: Mapping[str, Any], layout: Layout) -> _Misf
         model.load_state_dict({name: state[name] for name in own})
         return None
     reason = "; ".join(f"{word} {_listed(names)}" for word, names in found.items())
-    return _Misfit(reason, sum(map(len, found.values())))
+    return _Misfit(reason, sum(len(names) for word, names in found.items() if word != "unexpected"))
 
 
 def _fits(given: Any, wanted: torch.Tensor) -> bool:

@@ -13,6 +13,7 @@ from cache import Residency, choose_residency, chosen_device, launch
 from configs import UserError, load_recipe
 from probe.closed_form_run import closed_form_results
 from probe.data import ProbeData, open_probe_data
+from probe.freed_memory import keep_freed_memory
 from probe.grid import block_sets, something_to_choose, token_states, trial_grid
 from probe.layer_plot import save_layer_plot
 from probe.options import FitOptions
@@ -37,6 +38,8 @@ def run_fit(options: FitOptions) -> list[Answer]:
     Of several processes, the first prints and stores, and decides what depends on the machine.
     """
     device = chosen_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     data = open_probe_data(options, device)
     specs = trial_grid(options, load_recipe(options.recipe), data)
     held_out = _held_out_share(options, specs)

@@ -7,7 +7,7 @@ from torch import nn
 
 from probe.families import TokenGeometry
 from probe.names import TokenSet, probe_spec
-from probe.stacked import BatchNorm, Linear, num_trials
+from probe.stacked import BatchNorm, Linear, classification_losses, num_trials
 
 BATCH_NORM_EPS = 1e-6
 """As MAE's linear probe and the EP paper's reference have it (`BatchNorm1d(affine=False, eps=1e-6)`)."""
@@ -33,9 +33,21 @@ class Probe(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, D) tokens, or (B, D) for the linear probes, float32 → (K, B, C) logits."""
-        pooled = tokens.unsqueeze(0) if self.pooling is None else self.pooling(tokens)
-        logits: torch.Tensor = self.classifier(self.batch_norm(pooled))
+        logits: torch.Tensor = self.classifier(self._features(tokens))
         return logits
+
+    def losses(self, tokens: torch.Tensor, labels: torch.Tensor, images: int) -> torch.Tensor:
+        """Cross-entropy of each trial over the batch, summed and divided by `images`: (K,)."""
+        bias = self.classifier.bias
+        assert bias is not None
+        features = self._features(tokens)
+        return classification_losses(features, self.classifier.weight, bias, labels, images)
+
+    def _features(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the classifier sees: (K, B, W), or (1, B, W) where it is the same for all trials."""
+        pooled = tokens.unsqueeze(0) if self.pooling is None else self.pooling(tokens)
+        features: torch.Tensor = self.batch_norm(pooled)
+        return features
 
 
 def build_probe(name: str, dim: int, num_classes: int, grid: tuple[int, ...] = (14, 14)) -> Probe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 
 from probe.optimizers import LARS, SGD, AdamW, Optimizer, clip_gradients
 from probe.probe import Probe, build_probe
@@ -60,8 +59,7 @@ class TrialStack:
         with self._stopwatch.running():
             self.probe.train()
             images = summed_count(len(labels), labels.device)
-            logits = self.probe(tokens)
-            losses = _cross_entropy(logits, labels) / images
+            losses = self.probe.losses(tokens, labels, images)
             self.probe.zero_grad(set_to_none=True)
             losses.sum().backward()
             _sum_gradients(self.probe)
@@ -140,13 +138,6 @@ def _factor(step: int, setting: TrainingSetting) -> float:
         epochs=setting.recipe.epochs,
         warmup_epochs=setting.recipe.warmup_epochs,
     )
-
-
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(K, B, C) logits → (K,) sum over images."""
-    trials, images, _ = logits.shape
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
-    return losses.view(trials, images).sum(dim=1)
 
 
 def _sum_gradients(probe: Probe) -> None:

@@ -24,7 +24,7 @@ _PARAMETERS = {
     "var_ema/average": "running_var",
 }
 _HAIKU = re.compile(
-    r"(?:.*/)?(?:block_group_(?P<group>\d)/~/block_(?P<block>\d)/~/)?"
+    r"(?:.*?/)?(?:block_group_(?P<group>\d)/~/block_(?P<block>\d)/~/)?"
     r"(?P<part>initial_|shortcut_)?(?P<kind>conv|batchnorm)(?:_(?P<number>\d))?/(?:~/)?(?P<rest>\w.*)"
 )
 

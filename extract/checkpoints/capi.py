@@ -1,4 +1,4 @@
-"""CAPI's official files: the network under `backbone.`, with a decoder that only its pre-training uses."""
+"""CAPI's official files: the network under `backbone.`, encoder and decoder."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _convert(state: State, model: nn.Module) -> State:
 
 CAPI = Layout(
     "capi",
-    prefixes=("module.", "backbone."),
+    only="backbone.",
     convert=_convert,
-    # blocks of the decoder after its first, which alone gives the global representation; clustering heads
-    dropped=("decoder.blocks.*", "head.*", "*_head.*", "teacher_head.*", "student_head.*"),
+    # the decoder's first block gives the global representation, the others nothing
+    dropped=("decoder.blocks.*",),
 )

@@ -25,10 +25,6 @@ _RENAMED = {
 def _convert(state: State, model: nn.Module) -> State:
     converted: State = {}
     for name, tensor in state.items():
-        if not name.startswith("visual."):
-            converted[f"text.{name}"] = tensor
-            continue
-        name = name.removeprefix("visual.")
         for old, new in _RENAMED.items():
             name = name.replace(old, new)
         converted[name] = tensor
@@ -38,4 +34,4 @@ def _convert(state: State, model: nn.Module) -> State:
 
 
 # `proj` maps the pooled class token to the space it shares with text
-CLIP = Layout("clip", convert=_convert, dropped=("proj", "text.*"))
+CLIP = Layout("clip", only="visual.", convert=_convert, dropped=("proj",))

@@ -23,6 +23,8 @@ _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", "
 
 
 def _convert(state: State, model: nn.Module) -> State:
+    if "x_embedder.proj.weight" not in state or not hasattr(model, "vae"):
+        raise ValueError("no DiT")  # before anything is downloaded
     vae = {name: tensor for name, tensor in state.items() if name.startswith("vae.")}
     converted = vae or _vae_encoder()
     for name, tensor in state.items():
@@ -51,8 +53,8 @@ def vae_encoder(state: State) -> State:
             continue
         for old, new in _OLD_ATTENTION.items():
             name = name.replace(old, new)
-        is_kernel = ".attentions." in name and tensor.ndim == 4  # old files have 1 × 1 convolutions
-        converted[f"vae.{name}"] = tensor[:, :, 0, 0] if is_kernel else tensor
+        is_convolution = ".attentions." in name and tensor.ndim == 4  # old files have 1 × 1 convolutions
+        converted[f"vae.{name}"] = tensor[:, :, 0, 0] if is_convolution else tensor
     return converted
 
 

@@ -26,6 +26,8 @@ class Layout:
     """Keys of the file that may hold the weights; the first one present is taken."""
     prefixes: tuple[str, ...] = ("_orig_mod.", "module.")
     """Beginnings of names that are taken off, as often as they occur."""
+    only: str = ""
+    """What the encoder's names then begin with; it is taken off, and all other names are dropped."""
     convert: Callable[[State, nn.Module], State] = _unchanged
     """Renames, splits and resizes: the file's tensors under the model's names."""
     dropped: tuple[str, ...] = ()
@@ -35,8 +37,10 @@ class Layout:
         """The tensors of a file, without wrapper and prefixes. Raises `ValueError` for a name twice."""
         wrapper = next((key for key in self.wrappers if isinstance(content.get(key), Mapping)), None)
         content = content if wrapper is None else content[wrapper]
-        state = {self._bare(name): value for name, value in content.items()}
-        if len(state) != len(content):
+        named = [(self._bare(name), value) for name, value in content.items()]
+        kept = [(name.removeprefix(self.only), value) for name, value in named if name.startswith(self.only)]
+        state = dict(kept)
+        if len(state) != len(kept):
             raise ValueError("two tensors have one name once their prefixes are taken off")
         return state
 

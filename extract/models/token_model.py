@@ -22,11 +22,10 @@ class TokenModel(nn.Module, ABC):
 
     prefix_roles: tuple[str, ...] = ()
     """What each prefix token is; prefix tokens come first."""
-    norm: nn.Module | None = None
-    """The final norm of all tokens."""
 
     def __init__(self, depth: int, transform: dict[str, Any]) -> None:
         super().__init__()
+        self.norm: nn.Module | None = None  # the final norm of all tokens
         self.feature_info = [{"block": number} for number in range(depth)]
         self.pretrained_cfg = transform
 

@@ -118,7 +118,7 @@ class _Table:
     def _headless(self, words: list[str]) -> dict[str, int]:
         if not (self.file.parent / words[0].strip()).is_file():
             raise UserError(
-                f"there is no file {words[0].strip()} beside {self.file}, as its first line says; if that is a "
-                "header, name the columns with --image-column and --label-column"
+                f"there is no file {words[0].strip()} beside {self.file}, as its first line says; if that is "
+                "a header, name the columns with --image-column and --label-column"
             )
         return {"path": 0, "label": 1} | ({"split": 2} if len(words) == 3 else {})

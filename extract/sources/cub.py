@@ -38,4 +38,4 @@ def _pairs(path: Path) -> dict[str, str]:
     lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
     if not lines or any(len(words) != 2 for words in lines):
         raise UserError(f"{path} should have two words in each line: unpack the archive again")
-    return {first: second for first, second in lines}
+    return dict(lines)

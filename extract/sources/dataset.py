@@ -66,8 +66,8 @@ def _config(spec: str) -> DatasetConfig:
         return config
     if source.partition(":")[0] not in KINDS:
         raise UserError(f"--dataset {spec}: after the = give {', '.join(f'{kind}:…' for kind in KINDS)}")
-    elsewhere = {"source": source, "splits": {}, "image_column": None, "label_column": None}
-    return config.model_copy(update=elsewhere)
+    own = {"source": source, "splits": dict[str, str](), "image_column": None, "label_column": None}
+    return config.model_copy(update=own)
 
 
 def _name_of(spec: str) -> str:
@@ -115,9 +115,8 @@ def _splits(config: DatasetConfig, image_column: str | None, label_column: str |
 
         root = Path(place).expanduser()
         if config.archive and not root.is_dir():
-            raise UserError(
-                f"no folder at {root}: unpack {config.archive}, or give {config.name}=folder:PATH"
-            )
+            own = f"{config.name}=folder:PATH"
+            raise UserError(f"no folder at {root}: unpack {config.archive}, or give {own}")
         return folder_splits(root)
     if kind == "csv":
         from extract.sources.csv_table import csv_splits

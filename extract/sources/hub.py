@@ -18,7 +18,6 @@ from configs import DatasetConfig, UserError
 from extract.images import open_image
 from extract.sources.source import ImageSource
 
-
 LOGIN = "make a token at https://huggingface.co/settings/tokens, run `hf auth login` or set HF_TOKEN"
 
 
@@ -55,9 +54,7 @@ def _remedy(repository: str, config: DatasetConfig, error: Exception) -> str:
     text = str(error)
     own = f"give images that are here already as --dataset {config.name}=folder:PATH"
     if "scripts are no longer supported" in text:
-        return (
-            "it is a program, which datasets does not run any more; download the images and give folder:PATH"
-        )
+        return f"it is a program, which datasets does not run any more; {own}"
     if isinstance(error, datasets.exceptions.DatasetNotFoundError) and (config.gated or "gated" in text):
         page = f"https://huggingface.co/datasets/{repository}"
         return f"accept its terms on {page}, {LOGIN}, and give the same command again; or {own}"

@@ -101,10 +101,9 @@ class ParquetSource(ImageSource):
 
     def describe(self, index: int) -> str:
         group, row = self._place(index)
-        before = (self._groups[:, 0] == self._groups[group, 0]) & (
-            self._groups[:, 1] < self._groups[group, 1]
-        )
-        return f"{self._file(group)}: row {row + int(self._groups[before, 2].sum())}"
+        before = self._groups[:group]
+        before = before[before[:, 0] == self._groups[group, 0]]
+        return f"{self._file(group)}: row {row + int(before[:, 2].sum())}"
 
     def _place(self, index: int) -> tuple[int, int]:
         """Row group, of all files, and row in it."""
@@ -141,10 +140,9 @@ def _read_split(files: list[Path], image_column: str | None, label_column: str |
     if not len(labels):
         raise UserError(f"{first.parent} holds no rows")
     names = features.get(label, {}).get("names")
-    if names is not None and not (0 <= labels.min() and labels.max() < len(names)):
-        raise UserError(
-            f"{first} has no labels: column '{label}' holds numbers outside its {len(names)} classes"
-        )
+    if names is not None and (labels.min() < 0 or labels.max() >= len(names)):
+        outside = f"numbers outside its {len(names)} classes"
+        raise UserError(f"{first} has no labels: column '{label}' holds {outside}")
     return _Table(files, image, tuple(names) if names else None, labels, np.array(groups, dtype=np.int64))
 
 
@@ -200,13 +198,20 @@ def _read_file(file: Path, image: str, label: str) -> tuple[np.ndarray, list[tup
             (number, metadata.row_group(number).num_rows, _stored_bytes(metadata.row_group(number), image))
             for number in range(metadata.num_row_groups)
         ]
-    kind = values.type
-    if values.null_count or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
-        held = "empty cells" if values.null_count else str(kind)
-        raise UserError(
-            f"{file} has no labels: column '{label}' holds {held}, not a number or text in each row"
-        )
-    return values.to_numpy(), groups
+    return _labels(f"{file} has no labels: column '{label}' holds", values), groups
+
+
+def _labels(complaint: str, values: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64 or text."""
+    if values.null_count:
+        raise UserError(f"{complaint} {values.null_count} empty cells")
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_integer(values.type):
+        return np.asarray(values.to_numpy(), dtype=np.int64)
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return np.asarray(values.to_numpy())
+    raise UserError(f"{complaint} {values.type}, neither whole numbers nor text")
 
 
 def _stored_bytes(group: pq.RowGroupMetaData, image: str) -> int:

@@ -28,7 +28,7 @@ def shards_by_split(place: str, suffix: str) -> dict[str, list[Path]]:
             raise UserError(f"{root} has no *{suffix} files")
     else:
         files = [path for name in expand_braces(str(root)) for path in _matching(name)]
-    found: dict[str, list[Path]] = {}
+    found: dict[str | None, list[Path]] = {}
     for path in files:
         found.setdefault(_split_of(path, root), []).append(path)
     return _checked(found, root)
@@ -59,23 +59,19 @@ def _matching(name: str) -> list[Path]:
 
 
 def _split_of(path: Path, root: Path) -> str | None:
-    below = path.relative_to(root) if root.is_dir() else Path(path.parent.name, path.name)
-    for part in (below.stem, *reversed(below.parent.parts)):
-        word = _SPLIT.search(part)
-        if word is not None:
-            return word[1]
-    return None
+    word = _SPLIT.search(path.stem)
+    if word is not None:
+        return word[1]
+    folders = path.relative_to(root).parent.parts if root.is_dir() else (path.parent.name,)
+    return next((name for name in reversed(folders) if _SPLIT.fullmatch(name)), None)
 
 
 def _checked(found: dict[str | None, list[Path]], root: Path) -> dict[str, list[Path]]:
     if None in found and len(found) > 1:
-        raise UserError(
-            f"which split of {root} does {found[None][0].name} belong to? Others say it in their names"
-        )
-    for split, files in found.items():
+        lost = found[None][0].name
+        raise UserError(f"which split of {root} does {lost} belong to? Other files say theirs in their names")
+    for files in found.values():
         folders = sorted({str(path.parent) for path in files})
         if len(folders) > 1:
-            raise UserError(
-                f"the {split or 'files'} of {root} lie in several folders ({', '.join(folders)}): give one of them"
-            )
+            raise UserError(f"one split lies in several folders ({', '.join(folders)}): give one of them")
     return {split or "train": files for split, files in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -57,10 +58,9 @@ def webdataset_splits(
     read = partial(_read_shard, image=image_column, label=label_column)
     with ThreadPoolExecutor(THREADS) as threads:
         shards = {split: list(threads.map(read, paths)) for split, paths in files.items()}
-    classes = sorted_classes(
-        {label for split in shards.values() for shard in split for label in shard.labels}
-    )
-    sources = {split: WebDatasetSource(found, classes) for split, found in shards.items()}
+    found = itertools.chain.from_iterable(shards.values())
+    classes = sorted_classes({label for shard in found for label in shard.labels})
+    sources = {split: WebDatasetSource(own, classes) for split, own in shards.items()}
     return {split: partial(sources.__getitem__, split) for split in sources}
 
 
@@ -128,7 +128,7 @@ def _members(path: Path) -> Iterator[tuple[str, _Place]]:
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # tarfile would keep them all
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 if member.isreg():
                     yield member.name, (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:

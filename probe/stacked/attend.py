@@ -12,6 +12,7 @@ Shape suffixes: K trials, B images, M queries of a trial, N tokens, D channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,22 +42,54 @@ def _parted(values: torch.Tensor, trials: int) -> torch.Tensor:
     return torch.unflatten(values, 1, (trials, -1)).transpose(0, 1)
 
 
+CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
+"""Of weights, (images, Q, N), that are worked on at a time: on a CPU they then stay in its cache."""
+
+FEW_IMAGES = 32
+
+
 class _Attend(torch.autograd.Function):
     """Q = K·M queries, shared (Q, D) or a set for each image (B, Q, D). Keeps the weights, not the scores."""
 
     @staticmethod
     def forward(ctx: Any, tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-        weights_BQN = torch.softmax(queries @ tokens_BND.mT, dim=-1)
+        images, count, _ = tokens_BND.shape
+        weights_BQN = tokens_BND.new_empty(images, queries.shape[-2], count)
+        pooled_BQD = tokens_BND.new_empty(images, *queries.shape[-2:])
+        for part in _chunks(weights_BQN):
+            own = queries if queries.ndim == 2 else queries[part]
+            torch.softmax(own @ tokens_BND[part].mT, dim=-1, out=weights_BQN[part])
+            torch.matmul(weights_BQN[part], tokens_BND[part], out=pooled_BQD[part])
         ctx.save_for_backward(tokens_BND, weights_BQN)
         ctx.shared = queries.ndim == 2
-        return weights_BQN @ tokens_BND
+        return pooled_BQD
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         (gradient_BQD,) = gradients
         tokens_BND, weights_BQN = ctx.saved_tensors
-        of_weights = gradient_BQD @ tokens_BND.mT
-        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights_BQN, -1, weights_BQN.dtype)
-        if ctx.shared:  # one product over all tokens of the batch
-            return None, of_scores.transpose(0, 1).flatten(1) @ tokens_BND.flatten(0, 1)
-        return None, of_scores @ tokens_BND
+        shape = gradient_BQD.shape[1:] if ctx.shared else gradient_BQD.shape
+        of_queries = tokens_BND.new_zeros(shape)
+        for part in _chunks(weights_BQN):
+            of_weights = gradient_BQD[part] @ tokens_BND[part].mT
+            of_scores = torch.ops.aten._softmax_backward_data(
+                of_weights, weights_BQN[part], -1, weights_BQN.dtype
+            )
+            if ctx.shared:  # one product over all tokens of the chunk
+                of_queries.addmm_(of_scores.movedim(-2, 0).flatten(1), tokens_BND[part].flatten(0, -2))
+            else:
+                torch.matmul(of_scores, tokens_BND[part], out=of_queries[part])
+        return None, of_queries
+
+
+def _chunks(weights_BQN: torch.Tensor) -> Sequence[slice | int]:
+    """Consecutive images whose weights are about `CHUNK_BYTES`.
+
+    Where only a few are, images one by one: single products are faster than batched ones then.
+    """
+    images, queries, count = weights_BQN.shape
+    most = CHUNK_BYTES.get(weights_BQN.device.type, 2**26)
+    size = most // (queries * count * weights_BQN.itemsize)
+    if size <= FEW_IMAGES:
+        return range(images)
+    return [slice(first, first + size) for first in range(0, images, size)]

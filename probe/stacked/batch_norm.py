@@ -56,11 +56,13 @@ class RunningStatistics(nn.Module):
 
 
 class BatchNorm(RunningStatistics):
-    """Of one vector for each image: (K, B, W) → (K, B, W)."""
+    """Of one vector for each image: (K, B, W) → (K, B, W).
+
+    Values that all trials share, (1, B, W), are normalised once in training.
+    """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        trials = self.running_mean.shape[0]
-        return self.normalised(values.expand(trials, -1, -1), (1,), slice(None))
+        return self.normalised(values, (1,), slice(None))
 
 
 class TokenBatchNorm(RunningStatistics):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +30,23 @@ class Linear(nn.Module):
             bias = None if self.bias is None else self.bias.flatten()
             shared = F.linear(values[0], self.weight.flatten(0, 1), bias)
             return torch.unflatten(shared, -1, (trials, outputs)).movedim(-2, 0)
-        rows = values.flatten(1, -2)
-        if self.bias is None:
-            found = torch.bmm(rows, self.weight.mT)
-        else:
-            found = torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
-        return found.view(*values.shape[:-1], outputs)
+        found = _StackedProduct.apply(values.flatten(1, -2), self.weight)
+        if self.bias is not None:
+            found = found + self.bias.unsqueeze(1)
+        return torch.unflatten(found, 1, values.shape[1:-1])
+
+
+class _StackedProduct(torch.autograd.Function):
+    """rows (K, R, I), weight (K, O, I) → (K, R, O). The weight's gradient has the weight's own layout."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(rows, weight)
+        return torch.bmm(rows, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        (gradient,) = gradients
+        rows, weight = ctx.saved_tensors
+        of_rows = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
+        return of_rows, torch.bmm(gradient.mT, rows)

@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from probe import FitOptions, run_fit
+from configs import UserError
+from probe import FitOptions, parts, run_fit
 from probe.processes import decided, first_process, summed, summed_count, together
 from probe.stacked.statistics import batch_statistics
 
@@ -231,6 +232,15 @@ def test_the_first_process_decides_for_both(shares: list[dict[str, Any]]) -> Non
 @pytest.mark.slow
 def test_where_the_first_fails_to_decide_the_other_ends(shares: list[dict[str, Any]]) -> None:
     assert [share["ended"] for share in shares] == ["ValueError", "SystemExit"]
+
+
+def test_a_batch_that_leaves_a_process_without_images_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = type("Place", (), {"process_index": 0, "num_processes": 9})
+    monkeypatch.setattr(parts, "launch", lambda: many)
+    with pytest.raises(UserError, match="a batch of 8 images has none for some of 9 processes"):
+        run_fit(FitOptions(cache=store, probe=("lp",), batch_size=8, device="cpu", runs=tmp_path))
 
 
 @pytest.fixture

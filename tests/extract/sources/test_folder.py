@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -69,6 +70,58 @@ def test_class_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no images"):
         open_dataset(f"folder:{tmp_path}").open("train")
+
+
+def test_every_usual_kind_of_file_is_seen(tmp_path: Path) -> None:
+    for name in ("1.JPEG", "2.gif", "3.webp", "4.tif", "5.avif", "notes.txt"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    assert len(FolderSource(tmp_path)) == 5
+
+
+def test_what_is_no_readable_file_is_a_sample_that_cannot_be_read(tmp_path: Path) -> None:
+    _image(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "2.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "a" / "3.png")
+    source = FolderSource(tmp_path)
+    assert source.fingerprint
+    with pytest.raises(FileNotFoundError):
+        source.load(1)
+    with pytest.raises(ValueError, match="not a file"):
+        source.load(2)
+
+
+def test_names_that_are_not_utf_8_are_read_and_shown(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (4, 4)).save(os.fsencode(tmp_path / "a") + b"/\xff.png")
+    source = FolderSource(tmp_path)
+    assert source.load(0).size == (4, 4)
+    assert source.fingerprint
+    assert source.describe(0).endswith(r"a/\xff.png")
+
+
+def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(folder)
+    Image.new("RGB", (4, 4)).save(folder + b"/1.png")
+    with pytest.raises(UserError, match="has a name that is not UTF-8: rename it"):
+        FolderSource(tmp_path)
+
+
+def test_imagenet_as_its_archives_unpack(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for wnid in ("n01440764", "n01443537"):
+            _image(tmp_path / split / wnid / f"{split}_{wnid}_0.png")
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert list(dataset.splits) == ["train", "val"]
+    assert dataset.open("val").classes == ("n01440764", "n01443537")
+
+
+def test_a_validation_set_that_is_not_sorted_into_classes_is_named(tmp_path: Path) -> None:
+    _image(tmp_path / "train" / "n01440764" / "1.png")
+    _image(tmp_path / "val" / "ILSVRC2012_val_00000001.png")
+    with pytest.raises(UserError, match="val has no class folders"):
+        open_dataset(f"folder:{tmp_path}").open("val")
 
 
 def test_a_source_crosses_process_boundaries(mixed_images: Path) -> None:

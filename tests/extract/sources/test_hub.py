@@ -87,3 +87,49 @@ def test_a_repository_that_is_not_there_gets_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot load .* with datasets") as caught:
         open_dataset(f"hf:{tmp_path / 'nothing'}")
     assert "\n" not in str(caught.value)
+
+
+GATED = datasets.exceptions.DatasetNotFoundError(
+    "Dataset 'x' is a gated dataset on the Hub. You must be authenticated."
+)
+MISSING = datasets.exceptions.DatasetNotFoundError(
+    "Dataset 'x' doesn't exist on the Hub or cannot be accessed."
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "remedy"),
+    [
+        (
+            "imagenet",
+            GATED,
+            r"accept its terms on https://huggingface.co/datasets/ILSVRC/imagenet-1k, make a token at "
+            r"https://huggingface.co/settings/tokens, run `hf auth login` or set HF_TOKEN, and give the same "
+            r"command again; or give images that are here already as --dataset imagenet=folder:PATH",
+        ),
+        (
+            "imagenet",
+            MISSING,
+            "accept its terms on",
+        ),  # what the Hub says of gated ones without a token differs
+        ("hf:someone/birds", GATED, "accept its terms on https://huggingface.co/datasets/someone/birds"),
+        ("hf:someone/birds", MISSING, "check the name; if it is private, make a token at"),
+        ("food101", ConnectionError("Couldn't reach the Hub"), "check the network; HF_HUB_OFFLINE=1 takes"),
+        (
+            "food101",
+            RuntimeError("Dataset scripts are no longer supported, but found food101.py"),
+            "it is a program, which datasets does not run any more",
+        ),
+        ("food101", ValueError("two\nlines"), "two lines .check its name, its configuration"),
+    ],
+)
+def test_what_to_do_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, spec: str, error: Exception, remedy: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", refuse)
+    with pytest.raises(UserError, match=remedy) as caught:
+        open_dataset(spec)
+    assert "\n" not in str(caught.value)
