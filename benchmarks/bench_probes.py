@@ -84,8 +84,8 @@ def print_times(shape: Shape, times: Sequence[ProbeTimes]) -> None:
     table = Table(
         title=f"{shape.name}: batches of {shape.batch}, N = {shape.num_tokens}, D = {shape.dim}",
         title_justify="left",
-        caption="× published, × MHA: how many times faster ours is than the published form and than\n"
-        "nn.MultiheadAttention, forward │ forward and backward; % matmul: FLOP/s of forward and backward\n"
+        caption="× published, × MHA: how many times faster ours is than the published form and than "
+        "nn.MultiheadAttention, forward │ forward and backward; % matmul: FLOP/s of forward and backward "
         "as a share of those of the product of all tokens with a D × D matrix; GFLOPs: of one image",
         caption_justify="left",
         box=SIMPLE,

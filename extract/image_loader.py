@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from multiprocessing.connection import Connection, wait
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.multiprocessing import Pipe, Process
 
 from configs import UserError
 from extract.images import to_rgb, why_unreadable
 from extract.sources import ImageSource
 
-_DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is )?([^.]+)")
-"""How torch says that a worker has died: its process, and of what."""
+AHEAD = 2
+"""Batches that each worker has: one that it decodes, one that waits to be fetched."""
+
+_REMEDIES = {
+    signal.SIGKILL: "if memory ran out, give fewer --workers",
+    signal.SIGBUS: "if the shared memory in /dev/shm ran out, enlarge it or give fewer --workers",
+}
 
 
 @dataclass(frozen=True)
@@ -34,71 +35,6 @@ class ImageBatch:
     images: torch.Tensor
     failures: dict[int, str]
     """Row of the batch → which image it is and why it could not be read."""
-
-    def pin_memory(self) -> ImageBatch:
-        """The same batch in page-locked memory (torch's DataLoader calls this)."""
-        return ImageBatch(self.records, self.images.pin_memory(), self.failures)
-
-
-class _Records(Dataset[ImageBatch]):
-    """A whole batch of records at a time, so that a worker sends one block of memory."""
-
-    def __init__(
-        self,
-        source: ImageSource,
-        sample_id: np.ndarray,
-        transform: Callable[[Image.Image], np.ndarray],
-        input_size: Sequence[int],
-        workers: int,
-    ) -> None:
-        self._source = source
-        self._sample_id = sample_id
-        self._transform = transform
-        self._input_size = tuple(input_size)
-        self._reading = torch.zeros(workers, 2, dtype=torch.int64).share_memory_()
-        """Each worker's process and the sample it reads: what is known of a worker that died."""
-
-    def __getitems__(self, records: list[int]) -> ImageBatch:
-        images = np.zeros((len(records), *self._input_size), dtype=np.uint8)
-        failures = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow can read is taken, oddities and all
-            for row, record in enumerate(records):
-                sample = int(self._sample_id[record])
-                self._note(sample)
-                try:
-                    images[row] = self._transform(to_rgb(self._source.load(sample)))
-                except Exception as error:  # Pillow's plugins raise anything on damaged files
-                    failures[row] = f"{self._source.describe(sample)}: {why_unreadable(error)}"
-        return ImageBatch(tuple(records), torch.from_numpy(images), failures)
-
-    def _note(self, sample: int) -> None:
-        worker = get_worker_info()
-        if worker is not None:
-            self._reading[worker.id] = torch.tensor((os.getpid(), sample))
-
-    def read_by(self, process: int) -> str:
-        """The image that the worker `process` was reading last."""
-        samples = self._reading[self._reading[:, 0] == process, 1].tolist()
-        return f" while reading {self._source.describe(samples[0])}" if samples else ""
-
-
-def _leave_ending_to_the_main_process(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process stops the workers itself
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.excepthook = _hush_lost_connections
-
-
-def _hush_lost_connections(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    # the thread that hands batches over reports here that the main process has gone in the middle of one
-    if not isinstance(error, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, trace)
-
-
-def _as_is(batch: ImageBatch) -> ImageBatch:
-    return batch
 
 
 def load_images(
@@ -113,61 +49,138 @@ def load_images(
 ) -> Iterator[ImageBatch]:
     """Read `batches` (lists of records) in order. `sample_id`: record → position in `source`.
 
-    Raises `UserError` when a worker dies. That can come between two batches too, wherever the main thread is.
+    `workers` processes decode, or without any this one. Raises `UserError` as soon as a worker has died.
     """
-    records = _Records(source, sample_id, transform, input_size, workers)
-    loaded = iter(
-        DataLoader(
-            records,
-            batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists will do
-            num_workers=workers,
-            collate_fn=_as_is,  # type: ignore[arg-type]  # batches come whole
-            pin_memory=pin_memory,
-            worker_init_fn=_leave_ending_to_the_main_process,
-        )
-    )
-    return _until_a_worker_dies(loaded, records)
+    reader = _Reader(source, sample_id, transform)
+    workers = min(workers, len(batches))
+    longest = max(map(len, batches), default=0)
+    slots = torch.empty(max(1, workers), AHEAD, longest, *input_size, dtype=torch.uint8)
+    if workers:
+        return _read_in_processes(reader, batches, slots.share_memory_(), pin_memory)
+    return _read_here(reader, batches, slots[0, 0], pin_memory)
 
 
-def _until_a_worker_dies(loaded: Iterator[ImageBatch], records: _Records) -> Iterator[ImageBatch]:
-    with _deaths_explained(records):
-        try:
-            yield from loaded
-        except RuntimeError as error:
-            raise _in_words(error, records) from None
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker needs."""
+
+    source: ImageSource
+    sample_id: np.ndarray
+    transform: Callable[[Image.Image], np.ndarray]
+
+    def read(self, records: Sequence[int], images: np.ndarray, reading: torch.Tensor) -> dict[int, str]:
+        """Fill the first rows of `images`; what failed. `reading` (1,) is the sample at hand, for others."""
+        failures = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow can read is taken, oddities and all
+            for row, record in enumerate(records):
+                sample = int(self.sample_id[record])
+                reading[0] = sample
+                try:
+                    images[row] = self.transform(to_rgb(self.source.load(sample)))
+                except Exception as error:  # Pillow's plugins raise anything on damaged files
+                    images[row] = 0
+                    failures[row] = f"{self.source.describe(sample)}: {why_unreadable(error)}"
+        return failures
 
 
-@contextmanager
-def _deaths_explained(records: _Records) -> Iterator[None]:
-    """torch raises what a dead worker leaves in the signal handler for ended children: explain it there."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # torch has no handler here either, and looks after its workers every five seconds
-        return
-    before = signal.getsignal(signal.SIGCHLD)
+def _read_here(
+    reader: _Reader, batches: Sequence[Sequence[int]], images: torch.Tensor, pin_memory: bool
+) -> Iterator[ImageBatch]:
+    reading = torch.empty(1, dtype=torch.int64)
+    for records in batches:
+        failures = reader.read(records, images.numpy(), reading)
+        yield ImageBatch(tuple(records), _copied(images[: len(records)], pin_memory), failures)
 
-    def explain(number: int, frame: FrameType | None) -> None:
-        try:
-            if callable(before):
-                before(number, frame)
-        except RuntimeError as error:
-            raise _in_words(error, records) from None
 
-    signal.signal(signal.SIGCHLD, explain)
+def _read_in_processes(
+    reader: _Reader, batches: Sequence[Sequence[int]], slots: torch.Tensor, pin_memory: bool
+) -> Iterator[ImageBatch]:
+    """Deal batch n to worker n modulo their number; a batch's slot is free for another once it is copied."""
+    team: list[_Worker] = []
     try:
-        yield
+        for own in slots:
+            team.append(_Worker(reader, own, [worker.connection for worker in team]))
+        ahead = len(team) * AHEAD
+        for number, records in enumerate(batches[:ahead]):
+            team[number % len(team)].ask(number // len(team), records)
+        for number, records in enumerate(batches):
+            turn, place = divmod(number, len(team))
+            failures = _answer(team, place)
+            images = _copied(slots[place, turn % AHEAD, : len(records)], pin_memory)
+            if number + ahead < len(batches):
+                team[place].ask(turn, batches[number + ahead])
+            yield ImageBatch(tuple(records), images, failures)
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        for worker in team:
+            worker.process.terminate()  # it holds nothing that others wait for
+        for worker in team:
+            worker.process.join()
+            worker.connection.close()
 
 
-def _in_words(error: RuntimeError, records: _Records) -> Exception:
-    """`error`, or a `UserError` where it is a worker's death."""
-    if isinstance(error.__cause__, UserError):
-        return error.__cause__  # said already, and noticed once more
-    death = _DEATH.search(str(error))
-    if death is None:
-        return error
-    process, how = int(death[1]), death[2]
-    return UserError(
-        f"a data worker (process {process}) died{records.read_by(process)}: {how}; "
-        "mend or remove the image if it dies there again, or give fewer --workers if memory ran out"
-    )
+class _Worker:
+    """A process that decodes, the pipe to it, and the sample that it reads."""
+
+    def __init__(self, reader: _Reader, slots: torch.Tensor, others: list[Connection]) -> None:
+        self.source = reader.source
+        self.reading = torch.full((1,), -1, dtype=torch.int64).share_memory_()
+        self.connection, theirs = Pipe()
+        foreign = [*others, self.connection]
+        self.process = Process(
+            target=_serve, args=(theirs, foreign, reader, slots, self.reading), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def ask(self, turn: int, records: Sequence[int]) -> None:
+        """Send for a batch. That a worker has died is noticed where its answer is awaited."""
+        with suppress(ConnectionError):
+            self.connection.send((turn % AHEAD, records))
+
+    def death(self) -> UserError:
+        """How it died, at which image, and what to do."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        sample = int(self.reading)
+        where = f"while reading {self.source.describe(sample)}" if sample >= 0 else "before its first image"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        remedy = _REMEDIES.get(-code, "mend or remove that image")
+        return UserError(f"a data worker {how} {where}: {remedy}")
+
+
+def _serve(
+    connection: Connection,
+    foreign: list[Connection],
+    reader: _Reader,
+    slots: torch.Tensor,
+    reading: torch.Tensor,
+) -> None:
+    """Answer until the main process has enough, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends the workers
+    torch.set_num_threads(1)
+    for inherited in foreign:  # as long as a copy is open, that the main process is gone would not show
+        inherited.close()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            slot, records = connection.recv()
+            connection.send(reader.read(records, slots[slot].numpy(), reading))
+
+
+def _answer(team: list[_Worker], place: int) -> dict[int, str]:
+    """What failed in the next batch of the worker at `place`. Raises `UserError` when any worker has died."""
+    worker = team[place]
+    ready = wait([worker.connection, *(other.process.sentinel for other in team)])
+    for other in team:
+        if other.process.sentinel in ready:
+            raise other.death()
+    try:
+        failures: dict[int, str] = worker.connection.recv()
+    except (EOFError, ConnectionError):
+        raise worker.death() from None
+    return failures
+
+
+def _copied(images: torch.Tensor, pin_memory: bool) -> torch.Tensor:
+    """(B, 3, H, W) in memory of its own, page-locked where a device will fetch it."""
+    return torch.empty(images.shape, dtype=images.dtype, pin_memory=pin_memory).copy_(images)

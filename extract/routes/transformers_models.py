@@ -28,6 +28,13 @@ def create(name: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Modu
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot open hf:{name}: {' '.join(str(error).split())}") from None
     encoder = getattr(model, "vision_model", model)  # CLIP and its kin are two towers
+    if encoder.main_input_name != "pixel_values":
+        raise UserError(f"hf:{name}: {type(model).__name__} takes no images")
+    if encoder.config.model_type == "vit_mae":
+        raise UserError(
+            f"hf:{name}: transformers' {type(model).__name__} leaves out and shuffles patches; give mae_vitb, mae_vitl "
+            "or mae_vith, with --weights FILE for weights of your own"
+        )
     return TransformersModel(encoder, name, _transform(transformers, name, encoder.config))
 
 
@@ -63,6 +70,7 @@ class TransformersModel(TokenModel):
         if not depth:
             raise UserError(f"hf:{name}: transformers does not say how many blocks {type(model).__name__} has")
         super().__init__(depth, transform)
+        self.name = name
         self.model = model
         self.norm = _final_norm(model)
         self.prefix_roles = _prefix_roles(model)
@@ -70,7 +78,20 @@ class TransformersModel(TokenModel):
     def block_states(self, images: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
         states = self.model(pixel_values=images, output_hidden_states=True).hidden_states
         states = states[len(states) - len(self.feature_info) :]  # what comes first is the embedding
+        self._check_tokens(states[-1], images)
         return [states[block] for block in blocks]
+
+    def _check_tokens(self, state: torch.Tensor, images: torch.Tensor) -> None:
+        """Raises `UserError` where there are prefix tokens that we do not know of."""
+        patch, is_plain = getattr(self.model.config, "patch_size", None), not hasattr(self.model.config, "depths")
+        if state.ndim != 3 or not is_plain or not isinstance(patch, int):
+            return
+        patches = (images.shape[-2] // patch) * (images.shape[-1] // patch)
+        if state.shape[1] != patches + len(self.prefix_roles):
+            raise UserError(
+                f"hf:{self.name} gives {state.shape[1]} tokens for {patches} patches, and its prefix tokens are not "
+                "known: wrap it in a function that returns a TokenModel, and give python:MODULE.FUNCTION"
+            )
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.model(pixel_values=images).last_hidden_state

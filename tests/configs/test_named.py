@@ -84,7 +84,7 @@ def test_published_mae_probes_read_the_tokens_before_the_norm() -> None:
             "mae_vit",
             "unknown backbone 'mae_vit'; did you mean mae_vit. or mae_vit. or mae_vit.",
         ),
-        (load_backbone, "zzz", "unknown backbone 'zzz'; known: dino_vitb, dino_vits, mae_digits, .*"),
+        (load_backbone, "zzz", "unknown backbone 'zzz'; known: aimv2_vitl, beitv2_vitb, .*"),
         (load_dataset, "imagenet1k", "unknown dataset 'imagenet1k'; did you mean imagenet"),
         (load_recipe, "slow", "unknown recipe 'slow'; known: fast, paper"),
         (load_recipe, "../recipes/fast", "unknown recipe '../recipes/fast'; .*"),
@@ -149,7 +149,7 @@ def test_all_bad_fields_are_in_the_one_line(shipped_as: Callable[[str, str, str]
 def test_a_bad_field_of_a_transform_names_file_and_field(
     shipped_as: Callable[[str, str, str], None], transform: str, field: str
 ) -> None:
-    shipped_as("backbones", "mine", f"timm: vit_tiny_patch16_224\ntransform: {transform}\n")
+    shipped_as("backbones", "mine", f"source: timm:vit_tiny_patch16_224\ntransform: {transform}\n")
     with pytest.raises(UserError, match=f"^configs/backbones/mine.yaml: transform\\.{field}: "):
         load_backbone("mine")
 
@@ -157,7 +157,7 @@ def test_a_bad_field_of_a_transform_names_file_and_field(
 def test_a_bad_field_of_a_transform_is_named_with_its_parent(
     shipped_as: Callable[[str, str, str], None],
 ) -> None:
-    shipped_as("backbones", "mine", "timm: vit_tiny_patch16_224\ntransform: {crop_pct: -1}\n")
+    shipped_as("backbones", "mine", "source: timm:vit_tiny_patch16_224\ntransform: {crop_pct: -1}\n")
     with pytest.raises(UserError, match=r"transform\.crop_pct: "):
         load_backbone("mine")
 

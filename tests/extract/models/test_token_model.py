@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from configs import TransformConfig
 from extract import Backbone
 from extract.models.token_model import TokenModel
 from extract.transform import transform_settings
-from configs import TransformConfig
 
 
 class Patches(TokenModel):
@@ -31,6 +31,10 @@ class Maps(Patches):
     """The same as maps, without prefix."""
 
     prefix_roles = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = None
 
     def block_states(self, images: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
         return [nn.functional.avg_pool2d(images, 8) + block for block in blocks]
