@@ -105,7 +105,9 @@ class BackboneConfig(FrozenModel):
         default=None, description="what published probes of this backbone read; probe's default"
     )
     licence: str | None = None
-    gated: bool = Field(default=False, description="the publisher asks for an acceptance of its licence first")
+    gated: bool = Field(
+        default=False, description="the publisher asks for an acceptance of its licence first"
+    )
     proof: Proof = "none"
     notes: str | None = None
 

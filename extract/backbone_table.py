@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
 from configs import BackboneConfig, load_backbone, names
 from extract.open_backbone import open_architecture
 
@@ -22,7 +23,7 @@ prefix   tokens before them: [CLS], r registers
 norm     the final norm, whose parameters are stored beside tokens from before it
 read     what published probes read: before (pre) or after (post) the final norm
 input    side in pixels: crop, its share of the resized image; squash: resized without a crop
-weights  hub or address: downloaded; file: nobody publishes them where a program may fetch them, give --weights FILE
+weights  hub or address: downloaded; file: no program may fetch them, give --weights FILE
 licence  *: its publisher asks for an acceptance first
 proof    real    run with its real weights
          golden  made-up weights in the official file's layout, through our loader, give the tokens of the

@@ -12,7 +12,9 @@ from configs import UserError
 
 def downloaded(address: str) -> Path:
     """The file at `address`, in torch's own cache of checkpoints. Raises `UserError` with the address."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+    # the whole address: publishers give files of several sizes the same last part
+    name = address.removeprefix("https://").replace("/", "_")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:  # it writes beside the file and renames

@@ -21,7 +21,7 @@ from extract.sources import ImageSource
 AHEAD = 2
 """Batches that each worker has: one that it decodes, one that waits to be fetched."""
 
-_REMEDIES = {
+_REMEDIES: dict[int, str] = {
     signal.SIGKILL: "if memory ran out, give fewer --workers",
     signal.SIGBUS: "if the shared memory in /dev/shm ran out, enlarge it or give fewer --workers",
 }
@@ -145,7 +145,7 @@ class _Worker:
         sample = int(self.reading)
         where = f"while reading {self.source.describe(sample)}" if sample >= 0 else "before its first image"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        remedy = _REMEDIES.get(-code, "mend or remove that image")
+        remedy = _REMEDIES.get(-code, "mend or remove that image, or see more with --workers 0")
         return UserError(f"a data worker {how} {where}: {remedy}")
 
 

@@ -98,8 +98,12 @@ def _architecture(config: BackboneConfig, device: torch.device) -> Architecture:
         model = _create(config, pretrained=False).eval()
     transform = transform_settings(model, config.transform)
     geometry = measure_geometry(model, torch.zeros(1, *transform["input_size"], device=device))
-    norm = f"{type(model.norm).__name__} {model.norm.eps:g}" if geometry.final_norm else None
+    norm = _norm_name(model) if geometry.final_norm else None
     return Architecture(config.name, _source(config), transform, geometry, norm)
+
+
+def _norm_name(model: Any) -> str:
+    return f"{type(model.norm).__name__} {model.norm.eps:g}"
 
 
 def _source(config: BackboneConfig) -> str:

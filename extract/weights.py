@@ -66,7 +66,7 @@ def _torch_content(path: Path) -> Any:
     except RuntimeError as error:
         if "TorchScript" not in str(error):
             raise
-        return torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        return torch.jit.load(path, map_location="cpu").state_dict()
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,5 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(chain(model.named_parameters(), model.named_buffers())):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

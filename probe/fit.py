@@ -19,7 +19,7 @@ from probe.layer_plot import save_layer_plot
 from probe.options import FitOptions
 from probe.parts import Part, plan_parts
 from probe.passes import training_memory
-from probe.processes import decided, first_process_prints
+from probe.processes import decided, speaking_as_one
 from probe.report import print_answers
 from probe.result_rows import closed_form_rows, trial_rows
 from probe.run_folder import RunFolder, RunPlace, find_place
@@ -31,7 +31,7 @@ HELD_OUT = 0.1
 """Share of the training images that choose, where there is something to choose."""
 
 
-@first_process_prints()
+@speaking_as_one()
 def run_fit(options: FitOptions) -> list[Answer]:
     """Train, choose, measure, print and store everything of one run; returns its answers.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from cache import launch
+from configs import UserError
+from configs.command_line import EXIT_BAD_INPUT
 
 ValueT = TypeVar("ValueT")
 
@@ -39,13 +42,23 @@ def first_process() -> bool:
 
 
 @contextmanager
-def first_process_prints() -> Iterator[None]:
-    """What the other processes print is dropped; their errors are not."""
-    if first_process():
-        yield
-        return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        yield
+def speaking_as_one() -> Iterator[None]:
+    """What other processes than the first print is dropped, their errors are not. All leave in order."""
+    with ExitStack() as stack:
+        if not first_process():
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        try:
+            yield
+        except (UserError, SystemExit):
+            _leave()
+            raise
+        _leave()
+
+
+def _leave() -> None:
+    """Stop the threads that talk to other processes: some abort a process that ends with them at work."""
+    if together():
+        dist.destroy_process_group()
 
 
 def decided(choose: Callable[[], ValueT]) -> ValueT:
@@ -59,10 +72,13 @@ def decided(choose: Callable[[], ValueT]) -> ValueT:
     try:
         if first_process():
             found = [choose(), True]
+    except UserError as error:  # said at once: the launcher ends this process when another has ended
+        print(f"probe: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_BAD_INPUT) from None
     finally:
         dist.broadcast_object_list(found)
     value, succeeded = found
     if not succeeded:
-        raise SystemExit(1)
+        raise SystemExit(EXIT_BAD_INPUT)
     decision: ValueT = value
     return decision

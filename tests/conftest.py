@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
+
+# Test workers use all cores already: more threads in each would only wait for one another. Libraries look
+# at it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-# Test workers use all cores already: more threads in each would only wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ORIENTATION = 0x0112
 ROTATED_270 = 6

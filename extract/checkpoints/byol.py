@@ -55,7 +55,7 @@ def _torch_module(found: re.Match[str]) -> str:
     return f"layer{int(found['group']) + 1}.{found['block']}.{module}"
 
 
-# the file is a pickle of JAX arrays: see configs/backbones/byol_rn50_deepmind.yaml for how to turn it into tensors
+# the file is a pickle of JAX arrays: configs/backbones/byol_rn50_deepmind.yaml says what to make of it
 BYOL_DEEPMIND = Layout(
     "byol_deepmind",
     convert=_from_haiku,

@@ -41,7 +41,9 @@ def _vae_encoder() -> State:
     try:
         path = hf_hub_download(VAE, "diffusion_pytorch_model.safetensors")
     except OSError as error:
-        raise UserError(f"DiT needs the VAE {VAE} from the Hugging Face Hub: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"DiT needs the VAE {VAE} from the Hugging Face Hub: {str(error).splitlines()[0]}"
+        ) from None
     return vae_encoder(safetensors.torch.load_file(path))
 
 

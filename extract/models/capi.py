@@ -34,8 +34,7 @@ class Capi(TokenModel):
         self.blocks = nn.ModuleList(_Block(dim, num_heads) for _ in range(depth))
         self.norm = nn.RMSNorm(dim, eps=EPS, elementwise_affine=False)
         # the decoder's first block: mask tokens that look at the encoder's tokens
-        self.decoder = nn.Module()
-        self.decoder.blocks = nn.ModuleList([_Block(dim, num_heads)])
+        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList([_Block(dim, num_heads)])})
 
     def block_states(self, images: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
         maps = self.patch_embed(images)
@@ -49,21 +48,22 @@ class Capi(TokenModel):
         return states
 
     def global_representation(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, D): the mean of the decoder's first block over all positions. Published linear probes read it."""
+        """(B, D): mean of the decoder's first block over all positions; published linear probes read it."""
         maps = self.patch_embed(images)
         coordinates = self._coordinates(maps)
         patches = coordinates[len(self.prefix_roles) :]
         queries = self.mask_token.expand(len(images), len(patches), -1)
-        decoded = self.decoder.blocks[0](queries, patches, self.forward_features(images), coordinates)
+        (block,) = self.decoder["blocks"].children()
+        decoded = block(queries, patches, self.forward_features(images), coordinates)
         return F.rms_norm(decoded, decoded.shape[-1:], eps=EPS).mean(dim=1)
 
     def _coordinates(self, maps: torch.Tensor) -> torch.Tensor:
         """(R + N, 2) row and column in [0, 1]: registers walk the border, patches fill the inside."""
-        options = {"device": maps.device, "dtype": torch.float32}
-        c = torch.arange(len(self.prefix_roles) // 4, **options) / (len(self.prefix_roles) // 4)
+        side = len(self.prefix_roles) // 4
+        c = torch.arange(side, device=maps.device) / side
         zero, one = torch.zeros_like(c), torch.ones_like(c)
         border = [(c, zero), (one, c), (1 - c, one), (zero, 1 - c)]
-        rows, columns = (torch.linspace(0, 1, length, **options) for length in maps.shape[2:])
+        rows, columns = (torch.linspace(0, 1, length, device=maps.device) for length in maps.shape[2:])
         patches = torch.cartesian_prod(rows, columns)
         return torch.cat([torch.stack(side, dim=1) for side in border] + [patches])
 
@@ -118,7 +118,8 @@ class _Attention(nn.Module):
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         """(B, n, D) → (B, H, n, D / H)."""
-        return x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+        heads: torch.Tensor = x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+        return heads
 
 
 class _Rope(nn.Module):
@@ -136,10 +137,11 @@ class _Rope(nn.Module):
 
     def forward(self, x: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         """x (B, H, n, d) at coordinates (n, 2)."""
-        with torch.autocast(x.device.type, enabled=False):  # angles need float32
-            angle = coordinates @ self.freqs.float()
-            first, second = x.float().chunk(2, dim=-1)
-            return x.float() * angle.cos() + torch.cat([-second, first], dim=-1) * angle.sin()
+        # no matrix product: autocast would take it in bfloat16, too coarse for angles
+        angle = (coordinates[:, :, None] * self.freqs).sum(1)
+        first, second = x.chunk(2, dim=-1)
+        rotated: torch.Tensor = x * angle.cos() + torch.cat([-second, first], dim=-1) * angle.sin()
+        return rotated
 
 
 class _Mlp(nn.Module):

@@ -26,7 +26,8 @@ class LatentEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         moments = self.quant_conv(self.encoder(images))
-        return SCALE * moments.chunk(2, dim=1)[0]  # the second half is the logarithm of the variance
+        mean: torch.Tensor = moments.chunk(2, dim=1)[0]  # the other half is the logarithm of the variance
+        return SCALE * mean
 
 
 class _Encoder(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ def resnet50() -> nn.Module:
 
     PyTorch pads a layer of stride 2 evenly, which shifts what it sees: 24 % away from these weights.
     """
-    model = timm.create_model("resnet50", num_classes=0)
+    model: Any = timm.create_model("resnet50", num_classes=0)
     _pad_before(model.conv1, (2, 3, 2, 3))
     _pad_before(model.maxpool, (0, 1, 0, 1), float("-inf"))  # the padding is never the largest
     for layer in (model.layer2, model.layer3, model.layer4):

@@ -13,6 +13,12 @@ from torch import nn
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
+WRAP_IT = (
+    "wrap it in a function that returns an extract.models.token_model.TokenModel, and give "
+    "python:MODULE.FUNCTION"
+)
+"""What to do with a model that cannot be read as it is."""
+
 
 class TokenModel(nn.Module, ABC):
     """A model whose blocks give tokens, with the parts of timm's interface that a `Backbone` reads.

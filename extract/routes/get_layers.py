@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from configs import UserError
-from extract.models.token_model import TokenModel
+from extract.models.token_model import WRAP_IT, TokenModel
 
 
 def as_token_model(model: nn.Module, name: str) -> nn.Module:
@@ -24,8 +24,7 @@ def as_token_model(model: nn.Module, name: str) -> nn.Module:
     if layers is None or not {"norm", "return_class_token"} <= inspect.signature(layers).parameters.keys():
         raise UserError(
             f"{name} gives neither forward_intermediates, as timm's models do, nor get_intermediate_layers "
-            "with the options norm and return_class_token, as DINOv2 does: wrap it in a function that returns an "
-            "extract.models.token_model.TokenModel, and give python:MODULE.FUNCTION"
+            f"with the options norm and return_class_token, as DINOv2 does: {WRAP_IT}"
         )
     return LayersModel(model)
 
@@ -47,9 +46,7 @@ class LayersModel(TokenModel):
             images, n=list(blocks), norm=False, return_class_token=True, **options
         )
         # (patches, class token) or (patches, class token, registers)
-        return [
-            torch.cat([cls[:, None], *extra, patches], dim=1) for patches, cls, *extra in found
-        ]
+        return [torch.cat([cls[:, None], *extra, patches], dim=1) for patches, cls, *extra in found]
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         ((patches, cls),) = self.model.get_intermediate_layers(

@@ -43,9 +43,12 @@ def _tower(visual: Any, name: str) -> nn.Module:
     }
     if hasattr(visual, "trunk"):  # a timm model
         visual.trunk.pretrained_cfg = transform
-        return visual.trunk
+        trunk: nn.Module = visual.trunk
+        return trunk
     if not hasattr(visual, "ln_post"):
-        raise UserError(f"openclip:{name}: only its vision transformers give tokens, not {type(visual).__name__}")
+        raise UserError(
+            f"openclip:{name}: only its vision transformers give tokens, not {type(visual).__name__}"
+        )
     return OpenClipModel(visual, transform)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from configs import UserError
-from extract.models.token_model import TokenModel
+from extract.models.token_model import WRAP_IT, TokenModel
 from extract.routes.route import optional_package
 
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic", 1: "lanczos"}
@@ -32,8 +32,8 @@ def create(name: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Modu
         raise UserError(f"hf:{name}: {type(model).__name__} takes no images")
     if encoder.config.model_type == "vit_mae":
         raise UserError(
-            f"hf:{name}: transformers' {type(model).__name__} leaves out and shuffles patches; give mae_vitb, mae_vitl "
-            "or mae_vith, with --weights FILE for weights of your own"
+            f"hf:{name}: transformers' {type(model).__name__} leaves out and shuffles patches; give "
+            "mae_vitb, mae_vitl or mae_vith, with --weights FILE for weights of your own"
         )
     return TransformersModel(encoder, name, _transform(transformers, name, encoder.config))
 
@@ -68,7 +68,9 @@ class TransformersModel(TokenModel):
         config = model.config
         depth = getattr(config, "num_hidden_layers", None) or len(getattr(config, "depths", ()))
         if not depth:
-            raise UserError(f"hf:{name}: transformers does not say how many blocks {type(model).__name__} has")
+            raise UserError(
+                f"hf:{name}: transformers does not say how many blocks {type(model).__name__} has"
+            )
         super().__init__(depth, transform)
         self.name = name
         self.model = model
@@ -83,14 +85,17 @@ class TransformersModel(TokenModel):
 
     def _check_tokens(self, state: torch.Tensor, images: torch.Tensor) -> None:
         """Raises `UserError` where there are prefix tokens that we do not know of."""
-        patch, is_plain = getattr(self.model.config, "patch_size", None), not hasattr(self.model.config, "depths")
+        patch, is_plain = (
+            getattr(self.model.config, "patch_size", None),
+            not hasattr(self.model.config, "depths"),
+        )
         if state.ndim != 3 or not is_plain or not isinstance(patch, int):
             return
         patches = (images.shape[-2] // patch) * (images.shape[-1] // patch)
         if state.shape[1] != patches + len(self.prefix_roles):
             raise UserError(
-                f"hf:{self.name} gives {state.shape[1]} tokens for {patches} patches, and its prefix tokens are not "
-                "known: wrap it in a function that returns a TokenModel, and give python:MODULE.FUNCTION"
+                f"hf:{self.name} gives {state.shape[1]} tokens for {patches} patches, and its prefix "
+                f"tokens are not known: {WRAP_IT}"
             )
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:

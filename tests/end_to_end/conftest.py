@@ -35,6 +35,8 @@ def _in_child(command: str, words: list[str], cwd: Path, output: Path) -> None:
     os.chdir(cwd)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    # data workers are forked, as they are in a process of its own; this child would start a server for them
+    multiprocessing.set_start_method("fork", force=True)
     sys.argv = [command, *words]
     importlib.import_module(f"{command}.command").main()
 

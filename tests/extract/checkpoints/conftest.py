@@ -1,6 +1,6 @@
-"""Checkpoints in their official layouts, made up: names and shapes, filled by a rule that every machine repeats.
+"""Checkpoints in their official layouts, made up: names and shapes, filled by a rule for every machine.
 
-Names, shapes, the rule and the golden values are those of the official repositories' code, run on the CPU in float32.
+The golden values are what the official repositories' code gave for them, on the CPU in float32.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Shapes = dict[str, tuple[int, ...]]
 State = dict[str, torch.Tensor]
 
 EMBEDDINGS = (
-    "pos_embed", "token", "registers", "class_embedding", "positional_embedding", "relative_position_bias_table",
-    "embedding_table",
+    "pos_embed", "token", "registers", "class_embedding", "positional_embedding",
+    "relative_position_bias_table", "embedding_table",
 )  # fmt: skip
 
 
@@ -114,7 +114,9 @@ def beitv2(d: int, depth: int, heads: int, vocabulary: int) -> Shapes:
     return beit(d, depth, heads) | extra | _linear("lm_head", vocabulary, d)
 
 
-def dinov2(d: int, depth: int, registers: int = 0, swiglu: int = 0, chunks: int = 0, grid: int = 37) -> Shapes:
+def dinov2(
+    d: int, depth: int, registers: int = 0, swiglu: int = 0, chunks: int = 0, grid: int = 37
+) -> Shapes:
     """DINOv2; with `swiglu`, that hidden width; with `chunks`, Franca's names."""
     shapes = {"cls_token": (1, 1, d), "pos_embed": (1, grid**2 + 1, d), "mask_token": (1, d)}
     if registers:
@@ -209,7 +211,10 @@ def resnet50() -> Shapes:
             name = f"layer{layer}.{block}"
             kernels = ((width, inside, 1, 1), (width, width, 3, 3), (4 * width, width, 1, 1))
             for number, kernel in enumerate(kernels, start=1):
-                shapes |= {f"{name}.conv{number}.weight": kernel, **_batch_norm(f"{name}.bn{number}", kernel[0])}
+                shapes |= {
+                    f"{name}.conv{number}.weight": kernel,
+                    **_batch_norm(f"{name}.bn{number}", kernel[0]),
+                }
             if block == 0:
                 shapes[f"{name}.downsample.0.weight"] = (4 * width, inside, 1, 1)
                 shapes |= _batch_norm(f"{name}.downsample.1", 4 * width)
@@ -276,7 +281,7 @@ def made_up() -> Callable[[str, tuple[int, ...]], torch.Tensor]:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Backbone]:
-    """(name, arguments, file content) → the named backbone at another size, with its weights from such a file."""
+    """(name, arguments, file content) → the named backbone at another size, with weights from such a file."""
 
     def build(name: str, arguments: Mapping[str, Any], content: object, **changes: Any) -> Backbone:
         config: BackboneConfig = load_backbone(name)

@@ -47,7 +47,12 @@ FILES: dict[str, tuple[str, Mapping[str, Any], str, int]] = {
     "dinov2_vitl_reg": ("dinov2", {**L, "registers": 4}, "", 0),
     "dinov2_vitg_reg": ("dinov2", {"d": 1536, "depth": 40, "swiglu": 4096, "registers": 4}, "", 0),
     # stated of the grid of 518: 1369 positions, of which 256 are left
-    "franca_vitb": ("dinov2", {**B, "swiglu": 2048, "chunks": 4}, "module.backbone.", 86_592_000 - 1113 * 768),
+    "franca_vitb": (
+        "dinov2",
+        {**B, "swiglu": 2048, "chunks": 4},
+        "module.backbone.",
+        86_592_000 - 1113 * 768,
+    ),
     "franca_vitl": ("dinov2", {**L, "swiglu": 2736, "chunks": 4}, "backbone.", 304_793_856 - 1113 * 1024),
     "dinov3_vits": ("dinov3", S, "", 0),
     "dinov3_vitb": ("dinov3", B, "", 0),
@@ -86,9 +91,10 @@ def test_official_names_and_shapes_are_those_of_the_model(
     family, sizes, prefix = OWN[name]
     model, layout = on_meta(name), LAYOUTS[load_backbone(name).layout or ""]
     content = {
-        prefix + key: torch.empty(shape, device="meta") for key, shape in official_shapes(family, **sizes).items()
+        prefix + key: torch.empty(shape, device="meta")
+        for key, shape in official_shapes(family, **sizes).items()
     }
-    wrapped = {wrapper: content for wrapper in layout.wrappers[:1]}
+    wrapped = dict.fromkeys(layout.wrappers[:1], content)
     state = layout.convert(layout.unwrap(wrapped), model)
     own = model.state_dict()
     kept = {key: tensor.shape for key, tensor in state.items() if not layout.may_drop(key) or key in own}

@@ -59,7 +59,9 @@ WRAPPED: dict[str, tuple[str, Mapping[str, Any], Callable[[State], object]]] = {
     "ibot_vits": (
         "vit",
         SMALL_VIT,
-        lambda s: {"state_dict": under("module.backbone.", s | {"masked_embed": NOISE}) | under("head.", HEAD)},
+        lambda s: {
+            "state_dict": under("module.backbone.", s | {"masked_embed": NOISE}) | under("head.", HEAD)
+        },
     ),
     "mocov3_vitb": (
         "vit",
@@ -111,9 +113,15 @@ WRAPPED: dict[str, tuple[str, Mapping[str, Any], Callable[[State], object]]] = {
     "clip_vitb": (
         "clip",
         {"embed_dim": 128, "depth": 3, "num_heads": 2},
-        lambda s: under("visual.", s)
-        | {"logit_scale": torch.ones(()), "ln_final.bias": NOISE, "transformer.resblocks.0.ln_1.bias": NOISE}
-        | {"positional_embedding": NOISE, "input_resolution": torch.tensor(224)},
+        lambda s: (
+            under("visual.", s)
+            | {
+                "logit_scale": torch.ones(()),
+                "ln_final.bias": NOISE,
+                "transformer.resblocks.0.ln_1.bias": NOISE,
+            }
+            | {"positional_embedding": NOISE, "input_resolution": torch.tensor(224)}
+        ),
     ),
     "aimv2_vitl": (
         "aimv2",
@@ -262,7 +270,9 @@ def test_dit_on_latents_is_the_official_code(
     model = dit_xl2(dim=144, depth=3, num_heads=4, **arguments).eval()
     vae = {"decoder.conv_in.bias": NOISE, **model.vae.state_dict()}
     safetensors.torch.save_file(vae, tmp_path / "vae.safetensors")
-    monkeypatch.setattr("extract.checkpoints.dit.hf_hub_download", lambda *names: tmp_path / "vae.safetensors")
+    monkeypatch.setattr(
+        "extract.checkpoints.dit.hf_hub_download", lambda *names: tmp_path / "vae.safetensors"
+    )
     torch.save({"ema": official_state("dit", c=144, depth=3)}, tmp_path / "dit.pt")
     load_checkpoint(model, tmp_path / "dit.pt", "dit")
     with torch.inference_mode():

@@ -38,7 +38,9 @@ def test_every_layout_is_the_one_of_a_backbone() -> None:
 
 def test_missing_and_unexpected_tensors_are_listed_with_the_layouts_tried(opened: Opened, vit: State) -> None:
     vit["decoder.weight"] = vit.pop("norm.weight")
-    with pytest.raises(UserError, match=r"layouts tried: ibot, plain.*missing norm.weight; unexpected decod") as no:
+    with pytest.raises(
+        UserError, match=r"layouts tried: ibot, plain.*missing norm.weight; unexpected decod"
+    ) as no:
         opened("ibot_vitb", SMALL, {"state_dict": vit})
     assert "\n" not in str(no.value)
 

@@ -1,4 +1,4 @@
-"""What shapes do not show: each of these loads without an error, and gives tokens that the golden values refuse."""
+"""What shapes do not show: each of these loads without an error, and the golden values refuse its tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from configs import UserError
 from extract import Backbone
 from extract.models import capi
 
@@ -34,7 +35,9 @@ def wrong(all_tokens: Tokens, golden: Golden, differs: Callable[..., bool]) -> C
     return check
 
 
-def test_another_number_of_heads(opened: Opened, official_state: Official, wrong: Callable[..., bool]) -> None:
+def test_another_number_of_heads(
+    opened: Opened, official_state: Official, wrong: Callable[..., bool]
+) -> None:
     state = official_state("vit", **VIT)
     assert wrong(opened("mae_vits", {**SMALL, "num_heads": 6}, state), "vit")
     assert not wrong(opened("mae_vits", SMALL, state), "vit")
@@ -53,7 +56,8 @@ def test_swapped_halves_of_gate_and_value(
 ) -> None:
     state = official_state("dinov2", d=96, depth=4, swiglu=256, chunks=4)
     swapped = {
-        name: torch.cat(tensor.chunk(2)[::-1]) if ".w12." in name else tensor for name, tensor in state.items()
+        name: torch.cat(tensor.chunk(2)[::-1]) if ".w12." in name else tensor
+        for name, tensor in state.items()
     }
     arguments = {**SMALL, "depth": 4, "mlp_ratio": 2 * 256 / 96}
     assert wrong(opened("franca_vitl", arguments, {"teacher": swapped}), "franca")
@@ -75,6 +79,14 @@ def test_the_norm_of_the_pooled_features_for_that_of_the_tokens(
     backbone = opened("beitv2_vitb", {**SMALL, "global_pool": "avg"}, {"model": state})
     assert backbone.final_norm is None
     assert wrong(backbone, "beit_post", "post")
+
+
+def test_the_norm_of_the_tokens_is_not_dropped_where_the_model_has_another(
+    opened: Opened, official_state: Official
+) -> None:
+    state = official_state("beit", **VIT, heads=4)
+    with pytest.raises(UserError, match=r"missing fc_norm.weight, fc_norm.bias; unexpected norm.weight"):
+        opened("beitv2_vitb", {**SMALL, "global_pool": "avg"}, {"model": state})
 
 
 def test_a_bias_of_the_keys(opened: Opened, official_state: Official, wrong: Callable[..., bool]) -> None:

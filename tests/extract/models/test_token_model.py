@@ -42,9 +42,7 @@ class Maps(Patches):
 
 def backbone(model: TokenModel) -> Backbone:
     """As extraction reads it."""
-    return Backbone(
-        model, name="own", source="own", transform=transform_settings(model, TransformConfig())
-    )
+    return Backbone(model, name="own", source="own", transform=transform_settings(model, TransformConfig()))
 
 
 @pytest.mark.parametrize("kind", [Patches, Maps])

@@ -37,7 +37,9 @@ def towers(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("towers")
-def test_tokens_are_those_of_the_image_tower(images: torch.Tensor, normed: Callable[..., torch.Tensor]) -> None:
+def test_tokens_are_those_of_the_image_tower(
+    images: torch.Tensor, normed: Callable[..., torch.Tensor]
+) -> None:
     backbone = open_backbone("openclip:small-own", weights="none")
     tower = backbone.model.visual
     tower.output_tokens = True

@@ -42,7 +42,10 @@ def test_a_function_of_the_current_folder_gives_the_model(module: str) -> None:
     ("name", "message"),
     [
         ("own", r"give python:MODULE\.FUNCTION"),
-        ("nowhere_at_all.own", "No module named 'nowhere_at_all'; it must be installed, or lie in this folder"),
+        (
+            "nowhere_at_all.own",
+            "No module named 'nowhere_at_all'; it must be installed, or lie in this folder",
+        ),
         ("{module}.other", "has no function other"),
         ("{module}.constant", "has no function constant"),
         ("{module}.number", "gave a int, not a torch module"),

@@ -10,7 +10,7 @@ from configs import UserError
 from extract import open_backbone
 
 # DINOv2's interface around timm's small ViT
-HUBCONF = '''
+HUBCONF = """
 import timm, torch
 
 class Official(torch.nn.Module):
@@ -50,7 +50,7 @@ def plain(pretrained=True):
 
 def broken(pretrained=True):
     raise RuntimeError("no route to the weights\\nsecond line")
-'''
+"""
 
 
 @pytest.fixture
@@ -93,12 +93,12 @@ def test_without_weights_the_entry_is_told_so(repository: Path) -> None:
 
 
 def test_a_model_that_gives_no_tokens_is_refused(repository: Path) -> None:
-    with pytest.raises(UserError, match="gives neither forward_intermediates.*nor get_intermediate_layers"):
+    with pytest.raises(UserError, match=r"gives neither forward_intermediates.*nor get_intermediate_layers"):
         open_backbone(f"torchhub:{repository}/plain")
 
 
 def test_what_an_entry_raises_is_one_line(repository: Path) -> None:
-    with pytest.raises(UserError, match="cannot open torchhub:.*broken: no route to the weights$"):
+    with pytest.raises(UserError, match=r"cannot open torchhub:.*broken: no route to the weights$"):
         open_backbone(f"torchhub:{repository}/broken")
 
 

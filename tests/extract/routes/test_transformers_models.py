@@ -99,13 +99,17 @@ def test_two_towers_give_the_one_for_images(
     ("processor", "wanted"),
     [
         (
-            {"size": {"height": 64, "width": 64}, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+            {
+                "size": {"height": 64, "width": 64}, "resample": 2, "image_mean": [0.5] * 3,
+                "image_std": [0.5] * 3,
+            },
             {"input_size": [3, 64, 64], "crop_mode": "squash", "interpolation": "bilinear", "crop_pct": 1.0},
         ),
         (
             {
-                "size": {"shortest_edge": 128}, "crop_size": {"height": 64, "width": 64}, "do_center_crop": True,
-                "do_resize": True, "resample": 3, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6],
+                "size": {"shortest_edge": 128}, "crop_size": {"height": 64, "width": 64},
+                "do_center_crop": True, "do_resize": True, "resample": 3,
+                "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6],
             },
             {"input_size": [3, 64, 64], "crop_pct": 0.5, "interpolation": "bicubic", "mean": [0.1, 0.2, 0.3]},
         ),
@@ -155,13 +159,17 @@ def test_prefix_tokens_that_are_not_known_are_no_patches(
     saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("extract.routes.transformers_models._prefix_roles", lambda model: ())
-    with pytest.raises(UserError, match="gives 17 tokens for 16 patches, and its prefix tokens are not known"):
+    with pytest.raises(
+        UserError, match="gives 17 tokens for 16 patches, and its prefix tokens are not known"
+    ):
         open_backbone(f"hf:{saved('ViTConfig')}")
 
 
 def test_without_transformers_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"hf:a/b needs transformers: pip install 'frozen-tokens\[transformers\]'"):
+    with pytest.raises(
+        UserError, match=r"hf:a/b needs transformers: pip install 'frozen-tokens\[transformers\]'"
+    ):
         open_backbone("hf:a/b")
 
 
