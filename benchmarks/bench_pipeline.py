@@ -3,9 +3,10 @@
     python benchmarks/bench_pipeline.py [--folder DIR] [--json FILE] [--quick]
 
 Both ways see the same JPEGs (500 × 375, made here) and ViT-S/16 with random weights (speed does not depend
-on them), on the CPU. In the loop: torchvision's `ImageFolder` and RandomResizedCrop, a `DataLoader` of two workers,
-timm's forward pass without gradients, EP32 as published, AdamW. Two epochs of it are measured and scaled to
-ninety; the other way, `extract` and `probe --epochs 90`, is measured whole, start-up and evaluation included.
+on them), on the CPU. In the loop: torchvision's `ImageFolder` and RandomResizedCrop, a `DataLoader` of two
+workers, timm's forward pass without gradients, EP32 as published, AdamW. Two epochs of it are measured and
+scaled to ninety; the other way, `extract` and `probe --epochs 90`, is measured whole, start-up and evaluation
+included.
 """
 
 from __future__ import annotations

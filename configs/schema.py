@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -137,12 +138,23 @@ class DatasetConfig(FrozenModel):
     notes: str | None = None
 
 
-Numbers = Annotated[
-    tuple[Annotated[NonNegativeFloat, Field(allow_inf_nan=False)], ...],
-    Field(min_length=1),
-    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else (given,)),
-]
+def _several(given: Any) -> Any:
+    return given if isinstance(given, list | tuple) else (given,)
+
+
+def _some(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values:
+        raise ValueError("give one number or more")
+    return values
+
+
+Finite = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
+Numbers = Annotated[tuple[Finite, ...], BeforeValidator(_several), AfterValidator(_some)]
 """One number or several, each 0 or more."""
+
+Rate = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_several), AfterValidator(_some)]
+"""One learning rate or several."""
 
 
 class SweepConfig(FrozenModel):
@@ -152,7 +164,7 @@ class SweepConfig(FrozenModel):
     description: str
     probe: tuple[str, ...] | None = None
     recipe: str | None = None
-    lr: Numbers | None = None
+    lr: Rates | None = None
     weight_decay: Numbers | None = None
     seed: tuple[NonNegativeInt, ...] | None = None
     block: tuple[str, ...] | None = None
@@ -169,7 +181,7 @@ class RecipeConfig(FrozenModel):
     reference: str = Field(description="where the protocol is published")
     differs: str = Field(default="", description="where training from a cache must differ from it")
     optimizer: Literal["lars", "sgd", "adamw"]
-    lr: Numbers
+    lr: Rates
     lr_per_256: bool = Field(description="multiply lr by batch_size / 256")
     batch_size: PositiveInt
     epochs: PositiveInt

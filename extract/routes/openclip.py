@@ -22,11 +22,29 @@ def create(name: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Modu
     if pretrained and tag not in open_clip.list_pretrained_tags_by_model(architecture):
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         raise unknown_name(f"pre-training tag of {architecture}", tag, tags)
+    if pretrained:
+        _check_activation(open_clip, architecture, tag)
     try:
-        model = open_clip.create_model(architecture, pretrained=tag if pretrained else None, **arguments)
+        model = open_clip.create_model(
+            architecture,
+            pretrained=tag if pretrained else None,
+            device=torch.get_default_device(),  # `meta` where only the geometry is asked for
+            **arguments,
+        )
     except Exception as error:  # the network, the Hub and the model's own checks raise of every kind
         raise UserError(f"cannot open openclip:{name}: {' '.join(str(error).split())}") from None
     return _tower(model.visual, name)
+
+
+def _check_activation(open_clip: Any, architecture: str, tag: str) -> None:
+    """Raises `UserError` where OpenCLIP would run weights with another GELU than they were trained with."""
+    trained = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
+    built = bool(open_clip.get_model_config(architecture).get("quick_gelu"))
+    if trained and not built:
+        raise UserError(
+            f"openclip:{architecture}/{tag}: these weights were trained with QuickGELU, and {architecture} "
+            f"has GELU; give openclip:{architecture}-quickgelu/{tag}"
+        )
 
 
 def _tower(visual: Any, name: str) -> nn.Module:

@@ -56,11 +56,13 @@ class EfficientPooling(nn.Module):
         self.values = Linear(dim, self.out_dim, bias=False)
 
     def _scaled_queries(self) -> torch.Tensor:
-        return self.queries_KMD * self.queries_KMD.shape[-1] ** -0.5
+        scaled: torch.Tensor = self.queries_KMD * self.queries_KMD.shape[-1] ** -0.5
+        return scaled
 
     def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """(B, N, D) → (K, B, M, N): where each query looks; rows sum to 1."""
         return attention_weights(tokens_BND, self._scaled_queries())
 
     def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return project_heads(attend(tokens_BND, self._scaled_queries()), self.values.weight)
+        pooled = attend(tokens_BND, self._scaled_queries())
+        return project_heads(pooled, self.values.weight)

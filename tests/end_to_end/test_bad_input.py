@@ -143,7 +143,7 @@ def test_float16_overflow_names_the_channel(tmp_path: Path, run: Run) -> None:
 
 def test_tokens_that_are_not_numbers_are_refused(tmp_path: Path, run: Run) -> None:
     def poison(state: dict[str, torch.Tensor]) -> None:
-        state["blocks.5.mlp.fc2.bias"][4] = float("nan")
+        state["blocks.5.mlp.fc2.bias"][4] = float("inf")
 
     weights = _weights(tmp_path, poison)
     finished = run("extract", "--backbone", "mae_digits", "--weights", weights, *SMALL, cwd=tmp_path)

@@ -43,7 +43,5 @@ def test_an_address_out_of_reach_is_one_line_that_names_it(
         raise URLError("no route")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(
-        UserError, match=r"cannot download https://example.org/x.pth: .*no route.*--weights FILE"
-    ):
+    with pytest.raises(UserError, match=r"cannot download https://example.org/x.pth: .*no route"):
         downloaded("https://example.org/x.pth")

@@ -96,7 +96,7 @@ def test_cmyk_and_ycck_jpegs_show_their_colour(transform: int) -> None:
     # an Adobe marker's last byte says whether the first three channels are CMY or YCbCr of them
     inks = np.full((16, 16, 4), (200, 40, 90, 30), dtype=np.uint8)
     if transform == 2:
-        as_rgb = Image.fromarray(255 - inks[..., :3])
+        as_rgb = Image.fromarray(np.ascontiguousarray(inks[..., :3]))  # Adobe stores inks inverted
         inks[..., :3] = 255 - np.asarray(as_rgb.convert("YCbCr"))
     data = bytearray(_file(Image.fromarray(inks, "CMYK"), "JPEG", quality=100))
     data[data.index(b"Adobe") + 11] = transform

@@ -9,6 +9,7 @@ import torch
 
 from configs import UserError
 from extract import open_backbone
+from extract.open_backbone import open_architecture
 
 TEXT = {"context_length": 8, "vocab_size": 32, "width": 16, "heads": 2, "layers": 1}
 OWN = {"image_size": 64, "layers": 3, "width": 32, "head_width": 16, "patch_size": 16}
@@ -74,6 +75,18 @@ def test_the_transform_is_that_of_the_model() -> None:
     transform = open_backbone("openclip:small-own", weights="none").transform
     assert (transform["input_size"], transform["crop_pct"]) == ([3, 64, 64], 1.0)
     assert transform["mean"] == pytest.approx([0.48145466, 0.4578275, 0.40821073])
+
+
+def test_weights_trained_with_quickgelu_are_not_run_with_gelu() -> None:
+    pytest.importorskip("open_clip")
+    with pytest.raises(UserError, match=r"with QuickGELU.*give openclip:ViT-B-16-quickgelu/openai"):
+        open_backbone("openclip:ViT-B-16/openai")
+
+
+@pytest.mark.usefixtures("towers")
+def test_the_geometry_is_known_without_weights() -> None:
+    geometry = open_architecture("openclip:small-own/none").geometry
+    assert (geometry.blocks[-1].grid, geometry.blocks[-1].dim, geometry.prefix) == ((4, 4), 32, ("cls",))
 
 
 def test_unknown_names_get_the_nearest_ones() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from configs import UserError
 from extract import Backbone, open_backbone
+from extract.open_backbone import open_architecture
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
 VISION = {**SIZES, "image_size": 64, "patch_size": 16}
@@ -125,6 +126,12 @@ def test_the_transform_is_that_of_the_image_processor(
     kind(**processor).save_pretrained(folder)
     transform = open_backbone(f"hf:{folder}").transform
     assert {name: transform[name] for name in wanted} == wanted
+
+
+def test_the_geometry_is_known_without_weights(saved: Callable[[str], str]) -> None:
+    folder = saved("Dinov2WithRegistersConfig")
+    geometry = open_architecture(f"hf:{folder}").geometry
+    assert (geometry.blocks, geometry.prefix) == (open_backbone(f"hf:{folder}").blocks, ("cls", *REGISTERS))
 
 
 def test_random_weights_are_not_those_of_the_folder(saved: Callable[[str], str]) -> None:
