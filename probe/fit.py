@@ -26,6 +26,7 @@ from probe.run_folder import RunFolder, RunPlace, find_place
 from probe.selection import Answer, answers
 from probe.trial_run import TrialRun
 from probe.trial_spec import TrialSpec
+from probe.view_policy import view_policy
 
 HELD_OUT = 0.1
 """Share of the training images that choose, where there is something to choose."""
@@ -128,6 +129,7 @@ def _identity(options: FitOptions, parts: Sequence[Part], data: ProbeData, held_
         "tokens": list(token_states(options, data)),
         "classes": list(data.train.manifest.classes),
         "backbone": data.store.manifest.backbone.model_dump(mode="json"),
+        "views": [view_policy(options, data), data.train.manifest.views],
         "stored_dtype": data.store.manifest.dtype,
         "train": data.train.manifest.dataset.model_dump(mode="json"),
         "evaluation": data.evaluation.manifest.dataset.model_dump(mode="json"),

@@ -9,8 +9,9 @@ def label_place(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Classes that stand before each image's own: scores (…, B, C) and labels (B,) → (…, B) int64.
 
     Those with a higher score, and of an equal score those with a lower number: 0 is a top-1 hit, below 5 a
-    top-5 hit, whatever the device.
+    top-5 hit, whatever the device. A score that is no number comes after all classes.
     """
     own = scores.gather(-1, labels.expand(scores.shape[:-1]).unsqueeze(-1))
     lower = torch.arange(scores.shape[-1], device=scores.device) < labels.unsqueeze(-1)
-    return torch.where(lower, scores >= own, scores > own).sum(-1)
+    place = torch.where(lower, scores >= own, scores > own).sum(-1)
+    return place.masked_fill(own.squeeze(-1).isnan(), scores.shape[-1])

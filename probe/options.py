@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     Field,
@@ -16,6 +16,9 @@ from cache import Tier
 from configs import Floats, FrozenModel, Integers, Names, Size, optional
 from probe.names import CLOSED_FORM, probe_spec
 from probe.token_inputs import Combination
+
+ViewPolicy: TypeAlias = Literal["plain", "random", "all"]
+"""plain: the evaluation view. random: one of all, drawn for each image and epoch. all: each, in every epoch."""
 
 ValueT = TypeVar("ValueT")
 NumberT = TypeVar("NumberT", int, float)
@@ -101,6 +104,12 @@ class FitOptions(FrozenModel):
     temperature: Floats = Field(default=(0.07,), description="T of knn's votes exp(similarity / T), a grid")
     retrieval: bool = Field(default=False, description="knn also reports R@1, R@5 and mAP")
     train_split: str = Field(default="train", description="the split to train on")
+    view_policy: Annotated[ViewPolicy | None, optional("plain|random|all")] = Field(
+        default=None,
+        description="of training images that were extracted with --views: the plain one, one drawn for each "
+        "image and epoch, or all in every epoch; without it, random where there are several. knn and logreg "
+        "read the plain one",
+    )
     eval_split: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="the split to evaluate on; without it, validation, val or test"
     )

@@ -17,6 +17,7 @@ from probe.recipe import resolved_recipe
 from probe.token_inputs import TokenInputs
 from probe.training_data import ImageChoice, TrainingData, open_training_data
 from probe.trial_spec import TrialSpec
+from probe.view_policy import view_policy
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def plan_parts(
         for state in states:
             arrays |= inputs[state].arrays({probe_spec(spec.probe).token_set for spec in own})
         choice = ImageChoice(images, held_out, options.order_seed)
-        opened = open_training_data(data, blocks, arrays, choice, verify=options.verify)
+        opened = open_training_data(
+            data, blocks, arrays, choice, verify=options.verify, views=view_policy(options, data)
+        )
         recipe = resolved_recipe(options, len(opened.train))
         dim, grid = data.width(blocks, options.combine), data.grid(blocks)
         batch = _own_batch(recipe)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # early: a process group that is there when it is imported is never destroyed
 
 from cache import launch
 from configs import UserError

@@ -64,9 +64,9 @@ def print_answers(
 def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost | None], split: str) -> Table:
     """Answers, best first, without columns in which none differs. Classifiers in closed form cost None."""
     held_out = any(answer.held_out_top1 is not None for answer in found)
-    how = "setting chosen on held-out training images" if held_out else "nothing was chosen"
+    how = " (setting chosen on held-out training images)" if held_out else ""
     table = Table(
-        title=f"top-1 on {split}, last epoch ({how})",
+        title=f"top-1 on {split}, last epoch{how}",
         caption=f"best: highest epoch{' and setting' if held_out else ''} on {split} itself, as papers "
         "report; optimistic",
     )

@@ -27,6 +27,7 @@ class SplitBatches:
         seed: int = 0,
         training: bool = False,
         shared_out: bool = True,
+        draw_views: bool = False,
     ) -> None:
         if residency.tier == "stream" and len({block.record_bytes for block in blocks}) > 1:
             raise UserError("--combine: blocks of different widths cannot be streamed: use --tier host")
@@ -43,6 +44,7 @@ class SplitBatches:
                 residency=Residency(residency.tier, residency.memory // len(blocks)),
                 process=place[0],
                 processes=place[1],
+                draw_views=draw_views,
             )
             for block in blocks
         ]

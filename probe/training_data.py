@@ -10,18 +10,24 @@ import numpy as np
 from cache import SplitReader, TokenArray, TokenDataset
 from configs import UserError
 from probe.data import ProbeData
+from probe.options import ViewPolicy
 from probe.stratified import fraction, held_out, shots
 from probe.trial_spec import TrainingImages
 
 
 @dataclass(frozen=True)
 class DataPart:
-    """One part of a split, every block that is read of it."""
+    """One part of a split, every block that is read of it.
+
+    With `draw_views` an epoch gives every image once, in one of its views.
+    """
 
     blocks: tuple[TokenDataset, ...]
+    draw_views: bool = False
 
     def __len__(self) -> int:
-        return len(self.blocks[0])
+        """Images of an epoch; one in several views counts once for each that is given."""
+        return len(self.blocks[0]) // (len(self.blocks[0].views) if self.draw_views else 1)
 
 
 @dataclass(frozen=True)
@@ -56,23 +62,29 @@ def open_training_data(
     choice: ImageChoice,
     *,
     verify: bool,
+    views: ViewPolicy = "plain",
 ) -> TrainingData:
-    """Open `arrays` of `blocks`. Raises `UserError` where a part would hold no image, or a class too few."""
+    """Open `arrays` of `blocks`; `views` of the images that are trained on, the plain one of all others.
 
-    def part(split: SplitReader, keep: np.ndarray | None = None) -> DataPart:
-        return DataPart(
-            tuple(TokenDataset(split, block, arrays, verify=verify, keep=keep) for block in blocks)
-        )
+    Raises `UserError` where a part would hold no image, or a class too few.
+    """
+
+    def part(split: SplitReader, keep: np.ndarray | None = None, views: ViewPolicy = "plain") -> DataPart:
+        view = 0 if views == "plain" else None
+        opened = (TokenDataset(split, block, arrays, view, verify=verify, keep=keep) for block in blocks)
+        return DataPart(tuple(opened), draw_views=views == "random")
 
     if choice.images.all and not choice.held_out:
-        return TrainingData(part(data.train), None, part(data.evaluation))
+        return TrainingData(part(data.train, views=views), None, part(data.evaluation))
     labels = data.train.whole("labels")
     apart = held_out(labels, choice.held_out, choice.seed) if choice.held_out else np.zeros(len(labels), bool)
     if choice.held_out and not apart.any():
         raise UserError("--held-out: no class has two images, so none can be held out; use --held-out 0")
     trained = _drawn(np.where(apart, -1, labels), choice)
     return TrainingData(
-        part(data.train, trained), part(data.train, apart) if choice.held_out else None, part(data.evaluation)
+        part(data.train, trained, views),
+        part(data.train, apart) if choice.held_out else None,
+        part(data.evaluation),
     )
 
 

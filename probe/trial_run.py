@@ -118,10 +118,15 @@ class TrialRun:
         settings: dict[str, Any] = {"residency": self._residency, "device": self._data.device}
         size = part.recipe.batch_size
         measured = min(EVALUATION_BATCH, size)
-        held_out = part.data.held_out
+        train, held_out = part.data.train, part.data.held_out
         return PassData(
             SplitBatches(
-                part.data.train.blocks, size, training=True, seed=self._options.order_seed, **settings
+                train.blocks,
+                size,
+                training=True,
+                seed=self._options.order_seed,
+                draw_views=train.draw_views,
+                **settings,
             ),
             None if held_out is None else SplitBatches(held_out.blocks, measured, **settings),
             SplitBatches(part.data.evaluation.blocks, measured, **settings),

@@ -61,7 +61,8 @@ class TrialSpec:
 def varied(specs: Sequence[TrialSpec]) -> tuple[str, ...]:
     """The fields in which `specs` differ, the probe left out."""
     rows = [_flat(spec) for spec in specs]
-    return tuple(name for name in rows[0] if name != "probe" and len({row[name] for row in rows}) > 1)
+    names = rows[0] if rows else ()
+    return tuple(name for name in names if name != "probe" and len({row[name] for row in rows}) > 1)
 
 
 def label(spec: TrialSpec, names: Sequence[str]) -> str:

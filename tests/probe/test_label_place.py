@@ -19,3 +19,8 @@ def test_of_equal_scores_the_lower_number_stands_before() -> None:
 def test_leading_axes_share_the_labels() -> None:
     scores = torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]])
     assert label_place(scores, torch.tensor([1])).tolist() == [[0], [1]]
+
+
+def test_a_score_that_is_no_number_is_no_hit() -> None:
+    scores = torch.full((1, 6), torch.nan)
+    assert label_place(scores, torch.tensor([0])).item() == 6
