@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -85,6 +85,19 @@ def measure(
 ) -> Section:
     """Take turns and compare all with the first ceiling among `contenders`."""
     seconds = take_turns(contenders, rounds, title)
+    return compare(name, title, contenders, seconds, not_installed=not_installed, note=note)
+
+
+def compare(
+    name: str,
+    title: str,
+    contenders: Sequence[Contender],
+    seconds: Mapping[str, list[float]],
+    *,
+    not_installed: Sequence[str] = (),
+    note: str = "",
+) -> Section:
+    """Compare all with the first ceiling among `contenders`. `seconds`: label → per image, of each round."""
     ceiling = next(contender.label for contender in contenders if contender.role == "ceiling")
     rows = [_row(contender, seconds[contender.label], seconds[ceiling]) for contender in contenders]
     rows.sort(key=lambda row: row.ceiling_share, reverse=True)

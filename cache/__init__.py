@@ -33,6 +33,7 @@ from cache.free_memory import free_device_memory, free_host_memory
 from cache.info import split_info
 from cache.loader import TokenLoader
 from cache.manifest import (
+    Augmentation,
     BackboneIdentity,
     BlockGeometry,
     DatasetIdentity,
@@ -41,7 +42,7 @@ from cache.manifest import (
     StoreManifest,
     differences,
 )
-from cache.permutation import seeded_permutation
+from cache.permutation import random_bits, seeded_permutation
 from cache.residency import Residency, Tier, choose_residency
 from cache.shard_repair import ShardRepair, ShardResult
 from cache.shard_writer import ShardWriter
@@ -55,6 +56,7 @@ __all__ = [
     "INTERRUPTED",
     "RECORD_ARRAYS",
     "ArraySpec",
+    "Augmentation",
     "BackboneIdentity",
     "BlockGeometry",
     "Damage",
@@ -92,6 +94,7 @@ __all__ = [
     "launch",
     "missing_bytes",
     "open_split_writer",
+    "random_bits",
     "refuse_unless_finite",
     "scale_name",
     "seeded_permutation",

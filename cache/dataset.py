@@ -15,7 +15,9 @@ from configs import UserError
 
 
 class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
-    """Readable records of a split, one block and view of them.
+    """Readable records of a split, one block of them, and one view or, with `view` None, all.
+
+    Items are the records of the first view, then those of the next. `TokenLoader` can draw one view of each.
 
     Works with the stock `torch.utils.data.DataLoader`, its workers and samplers; a whole batch is gathered
     at once, so pass `collate_fn=TokenDataset.collate`. `TokenLoader` is the faster way. With `verify`,
@@ -28,25 +30,29 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         split: SplitReader,
         block: int,
         arrays: Collection[TokenArray],
-        view: int = 0,
+        view: int | None = 0,
         *,
         verify: bool = False,
         keep: np.ndarray | None = None,
     ) -> None:
         split.require_complete()
         self.split = split
-        self.view = view
+        self.views = range(split.manifest.views) if view is None else range(view, view + 1)
+        """The views that the items are of."""
         self.verify = verify
         self.arrays = _specs(split, block, arrays)
         """What is read: the arrays asked for, and the scales of those in int8."""
         for spec in self.arrays.values():
-            split.shard(spec.name, 0, view)  # a view that is not there is refused now, not in a batch
+            split.shard(spec.name, 0, self.views[-1])  # what is not there is refused now, not in a batch
         labels = split.whole("labels")
         if verify:
             split.require_sound("labels", np.arange(len(labels)), labels)
-        self.records = np.flatnonzero((labels >= 0) if keep is None else (labels >= 0) & keep)
+        records = np.flatnonzero((labels >= 0) if keep is None else (labels >= 0) & keep)
+        self.records = np.tile(records, len(self.views))
         """Position in the split of every item; records whose image could not be read are left out."""
-        if not len(self.records):
+        self.item_views = np.repeat(np.array(self.views), len(records))
+        """The view of every item."""
+        if not len(records):
             raise UserError(f"{split.name} holds no readable image: all {len(labels):,} were left out")
         self.labels = labels[self.records]
 
@@ -77,7 +83,7 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
     def gather(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
         """Read `items`, from anywhere, into `buffers`; the batch's tensors share their memory."""
         for kind, spec in self.arrays.items():
-            self.split.gather(spec.name, self.records[items], buffers[kind], self.view)
+            self.split.gather(spec.name, self.records[items], buffers[kind], self.item_views[items])
         return self.batch(items, buffers)
 
     def batch(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
@@ -85,7 +91,7 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
         records = self.records[items]
         if self.verify:
             for kind, spec in self.arrays.items():
-                self.split.require_sound(spec.name, records, buffers[kind], self.view)
+                self.split.require_sound(spec.name, records, buffers[kind], self.item_views[items])
         return TokenBatch(
             labels=torch.from_numpy(self.labels[items]),
             index=torch.from_numpy(records),

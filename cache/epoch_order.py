@@ -14,6 +14,7 @@ from cache.permutation import random_bits, seeded_permutation
 
 _SHARDS = 1 << 62
 _NOISE = 1 << 63
+_VIEWS = 1 << 61
 """Added to the epoch, so that the draws of one epoch have nothing in common."""
 
 
@@ -22,10 +23,15 @@ def global_order(items: int, *, shuffle: bool, seed: int, epoch: int) -> np.ndar
     return seeded_permutation(items, seed, stream=epoch) if shuffle else np.arange(items)
 
 
+def drawn_views(records: int, views: int, *, seed: int, epoch: int) -> np.ndarray:
+    """(records,) int64 below `views`: the view of every record of a split that an epoch gives."""
+    return (random_bits(records, seed, epoch + _VIEWS) % np.uint64(views)).astype(np.int64)
+
+
 def reading_order(shards: np.ndarray, *, shuffle: bool, seed: int, epoch: int) -> np.ndarray:
     """(n,) int64: every item once, shard after shard, the shards in order or at random.
 
-    `shards`: (n,) the shard of each item, ascending.
+    `shards`: (n,) the shard of each item.
     """
     if not shuffle:
         return np.arange(len(shards))

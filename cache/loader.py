@@ -14,7 +14,7 @@ from cache.batch import TokenBatch
 from cache.batch_buffers import BatchBuffers
 from cache.batching import Batching
 from cache.dataset import TokenDataset
-from cache.epoch_order import global_order
+from cache.epoch_order import drawn_views, global_order
 from cache.free_memory import free_host_memory
 from cache.page_cache import prefetch_in_background
 from cache.read_ahead import iterate_ahead, map_ahead
@@ -33,6 +33,9 @@ class TokenLoader:
     every batch of `batch_size`: none twice, none left out. `state_dict` after any batch, given to
     `load_state_dict`, goes on with the next one.
 
+    With `draw_views` an epoch gives every record once, in a view that (seed, epoch, record) decide, of those
+    that the data set has.
+
     Raises `UserError` where the memory for streaming does not suffice.
     """
 
@@ -48,11 +51,15 @@ class TokenLoader:
         residency: Residency | None = None,
         process: int = 0,
         processes: int = 1,
+        draw_views: bool = False,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"a batch holds one record or more, not {batch_size}")
         self.dataset = dataset
-        self.batch_size = min(batch_size, len(dataset))
+        self.draw_views = draw_views
+        self.items = len(dataset) // len(dataset.views) if draw_views else len(dataset)
+        """Of an epoch."""
+        self.batch_size = min(batch_size, self.items)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.seed = seed
@@ -69,7 +76,7 @@ class TokenLoader:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return self._batching.count(len(self.dataset))
+        return self._batching.count(self.items)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
@@ -88,7 +95,8 @@ class TokenLoader:
 
     def _identity(self) -> dict[str, int]:
         return {
-            "items": len(self.dataset),
+            "items": self.items,
+            "draw_views": int(self.draw_views),
             "seed": self.seed,
             "shuffle": int(self.shuffle),
             "window": self.window,
@@ -98,19 +106,21 @@ class TokenLoader:
     @property
     def window(self) -> int:
         """Records that a shuffled batch is drawn from: all of them, unless streaming."""
-        if self._layout is None or len(self.dataset) <= self._layout.slots:
-            return len(self.dataset)
+        if self._layout is None or self.items <= self._layout.slots:
+            return self.items
         return self._layout.window
 
     def describe(self) -> str:
         """Where the tokens are, in a line."""
         size = f"{decimal(len(self.dataset) * self.dataset.record_bytes)} of tokens"
+        if self.draw_views:
+            size += f" ({len(self.dataset.views)} views, one drawn for each image in an epoch)"
         if self.residency.tier == "device":
             return f"{size} on {self.device}"
         if self.residency.tier == "host":
             return f"{size} in host memory (mapped, kept by the page cache)"
         budget = decimal(self.residency.memory)
-        mixed = f", mixed over about {self.window:,} of {len(self.dataset):,} records" if self.shuffle else ""
+        mixed = f", mixed over about {self.window:,} of {self.items:,} records" if self.shuffle else ""
         return f"{size} streamed from disk through {budget} of memory{mixed}"
 
     def __iter__(self) -> Iterator[TokenBatch]:
@@ -121,9 +131,11 @@ class TokenLoader:
             yield batch if batch.labels.device == self.device else batch.to(self.device)
 
     def _from_tier(self, first: int) -> Iterator[TokenBatch]:
+        items = self._epoch_items()
         if self._layout is not None:
             plan = streamed_batches(
                 self.dataset,
+                items,
                 self._batching,
                 self._layout,
                 shuffle=self.shuffle,
@@ -132,7 +144,7 @@ class TokenLoader:
                 first=first,
             )
             return iterate_ahead(streamed(self.dataset, plan, self._layout.slots, self._buffers))
-        order = global_order(len(self.dataset), shuffle=self.shuffle, seed=self.seed, epoch=self._epoch)
+        order = items[global_order(len(items), shuffle=self.shuffle, seed=self.seed, epoch=self._epoch)]
         batches = self._batching.batches(order)[first:]
         if self.residency.tier == "host":
             self._prefetch_once()
@@ -140,6 +152,16 @@ class TokenLoader:
         if self.device.type == "cpu":
             return map_ahead(self._copied, batches)
         return map(self._resident.select, batches)
+
+    def _epoch_items(self) -> np.ndarray:
+        """The epoch before it is shuffled; where views are drawn, an item of each record, in their order."""
+        items = np.arange(self.items)
+        if not self.draw_views:
+            return items
+        records, views = self.dataset.split.manifest.records, len(self.dataset.views)
+        drawn = drawn_views(records, views, seed=self.seed, epoch=self._epoch)
+        items += self.items * drawn[self.dataset.records[: self.items]]
+        return items
 
     def _prefetch_once(self) -> None:
         if not self._prefetched and self.dataset.record_bytes * len(self.dataset) <= free_host_memory():

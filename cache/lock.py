@@ -5,12 +5,36 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from configs import UserError
 
+LOCK = ".lock"
+
 FIRST_SHARD_BYTE = 1 << 20
 """Bytes below are processes' numbers."""
+
+
+@contextmanager
+def one_at_a_time(store: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block: independent runs may begin a store at once.
+
+    Raises `UserError` where the file system has no locks.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    path = store / LOCK
+    with path.open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _cannot_lock(path, error) from None
+        yield
+
+
+def _cannot_lock(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot lock {path}: {os.strerror(error.errno or 0)}")
 
 
 class WriterLock:
@@ -26,7 +50,7 @@ class WriterLock:
     """
 
     def __init__(self, folder: Path, process: int = 0) -> None:
-        self.path = folder / ".lock"
+        self.path = folder / LOCK
         self._process = process
 
     def __enter__(self) -> WriterLock:
@@ -53,7 +77,7 @@ class WriterLock:
         except OSError as error:
             folder = self.path.parent
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise UserError(f"cannot lock {self.path}: {os.strerror(error.errno or 0)}") from None
+                raise _cannot_lock(self.path, error) from None
             self._file.seek(0)
             owner = self._file.read().strip() or "of another run"
             raise UserError(

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import JsonValue, PositiveInt
+from pydantic import JsonValue, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from cache import atomic
 from cache.arrays import ArraySpec, TokenDtype
@@ -79,6 +79,13 @@ class DatasetIdentity(FrozenModel):
     """Samples in the source; a split may hold fewer (`--limit`)."""
 
 
+class Augmentation(FrozenModel):
+    """What made the views after the first, which is the plain image."""
+
+    name: str
+    seed: int
+
+
 class SplitManifest(FrozenModel):
     """`manifest.json` of a split."""
 
@@ -87,6 +94,8 @@ class SplitManifest(FrozenModel):
     classes: tuple[str, ...]
     records: PositiveInt
     views: PositiveInt
+    augmentation: Augmentation | None = None
+    """None, and absent from the file, where there is one view."""
     order: str
     """How `sample_id` was drawn, in words; the array itself is stored."""
     order_seed: int | None = None
@@ -94,6 +103,13 @@ class SplitManifest(FrozenModel):
     format: StoreFormat
     shard_size: PositiveInt
     arrays: tuple[ArraySpec, ...]
+
+    @model_serializer(mode="wrap")
+    def _without_absent_augmentation(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        if self.augmentation is None:
+            fields.pop("augmentation", None)  # a split of one view has the bytes that it always had
+        return fields
 
     @property
     def shards(self) -> int:

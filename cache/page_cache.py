@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from itertools import product
 
 from cache.dataset import TokenDataset
 from configs import UserError
@@ -29,8 +30,8 @@ def prefetch(dataset: TokenDataset) -> None:
     split = dataset.split
     for shard in split.stored_shards():
         records = split.manifest.shard_records(shard)
-        for spec in dataset.arrays.values():
-            extent = split.extent(spec.name, shard, dataset.view)
+        for spec, view in product(dataset.arrays.values(), dataset.views):
+            extent = split.extent(spec.name, shard, view)
             file = os.open(extent.path, os.O_RDONLY)
             try:
                 os.posix_fadvise(file, extent.offset, records * spec.record_bytes, os.POSIX_FADV_WILLNEED)

@@ -23,13 +23,12 @@ from pydantic import Field, model_validator
 
 from cache import atomic
 from cache.final_norm import FINAL_NORM
-from cache.lock import WriterLock
+from cache.lock import LOCK, WriterLock
 from cache.manifest import MANIFEST, SplitManifest, StoreManifest, read_manifest
 from cache.zarr_engine import METADATA
 from configs import FrozenModel, UserError, optional
 
 EXIT_DECLINED = 1
-LOCK = ".lock"
 
 
 class RemoveOptions(FrozenModel):
@@ -180,7 +179,7 @@ def _remove(removal: Removal) -> list[str]:
     for folder in datasets:
         _remove_folder(folder, (METADATA,))
     if removal.whole:
-        _remove_files(removal.store, (METADATA, FINAL_NORM, MANIFEST))
+        _remove_files(removal.store, (METADATA, FINAL_NORM, MANIFEST, LOCK))
         return _remove_folder(removal.store, ())
     return []
 

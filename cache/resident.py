@@ -41,10 +41,10 @@ class ResidentTokens:
             kind: np.empty((len(items), *spec.record_shape), spec.storage_dtype)
             for kind, spec in self._dataset.arrays.items()
         }
-        first = int(self._dataset.records[run.start])
+        first, view = int(self._dataset.records[run.start]), int(self._dataset.item_views[run.start])
         for kind, spec in self._dataset.arrays.items():
             rows = [buffers[kind].data.cast("B")]
-            self._dataset.split.read(spec.name, first, rows, self._dataset.view)
+            self._dataset.split.read(spec.name, first, rows, view)
         batch = self._dataset.batch(items, buffers)
         for kind, tensor in self._tensors.items():
             tensor[run].copy_(getattr(batch, kind))

@@ -75,8 +75,24 @@ class ShardWriter:
         where they are not finite.
         """
         array = self._manifest.array(name)
-        count = values.shape[0 if array.views is None else 1]
-        assert values.shape == array.shape(count), (name, values.shape)
+        assert values.shape == array.shape(values.shape[0 if array.views is None else 1]), name
+        runs = values[np.newaxis] if array.views is None else values
+        for view, records in enumerate(runs):
+            self.write_view(name, view, first, records, minimum=minimum, maximum=maximum)
+
+    def write_view(
+        self,
+        name: str,
+        view: int,
+        first: int,
+        values: np.ndarray,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+    ) -> None:
+        """As `write`, one view of the array: `values` (records, *record_shape)."""
+        array = self._manifest.array(name)
+        assert values.shape[1:] == array.record_shape, (name, values.shape)
         assert values.dtype == array.storage_dtype, (name, values.dtype)
         state = self._arrays[name]
         if minimum is None or maximum is None:
@@ -84,25 +100,23 @@ class ShardWriter:
         if not (math.isfinite(minimum) and math.isfinite(maximum)):
             raise ValueError(f"{name}: a store holds no NaN and no infinity")
         state.minimum, state.maximum = min(state.minimum, minimum), max(state.maximum, maximum)
-        runs = values[np.newaxis] if array.views is None else values
-        for run, records in enumerate(runs):
-            contiguous = np.ascontiguousarray(records)
-            state.checksums[run, first : first + count] = record_checksums(contiguous)
-            self._write_at(array, run, first, contiguous.data.cast("B"))
-            self._flush_ahead(self._files[self.extents[name, run].path], contiguous.nbytes)
+        contiguous = np.ascontiguousarray(values)
+        state.checksums[view, first : first + len(values)] = record_checksums(contiguous)
+        self._write_at(array, view, first, contiguous.data.cast("B"))
+        self._flush_ahead(self._files[self.extents[name, view].path], contiguous.nbytes)
 
-    def write_encoded(self, name: str, first: int, encoded: Encoded) -> int:
-        """Write consecutive records (records, *record_shape) of array `name`, with their scales, as one view.
+    def write_encoded(self, name: str, first: int, encoded: Encoded, view: int = 0) -> int:
+        """Write consecutive records (records, *record_shape) of a view of array `name`, with their scales.
 
         Returns the bytes written.
         """
-        values = encoded.tokens.cpu().numpy()[np.newaxis]
+        values = encoded.tokens.cpu().numpy()
         ends = {"minimum": encoded.minimum.item(), "maximum": encoded.maximum.item()}
-        self.write(name, first, values, **ends)
+        self.write_view(name, view, first, values, **ends)
         if encoded.scales is None:
             return values.nbytes
-        scales = encoded.scales.cpu().numpy()[np.newaxis]
-        self.write(scale_name(name), first, scales)
+        scales = encoded.scales.cpu().numpy()
+        self.write_view(scale_name(name), view, first, scales)
         return values.nbytes + scales.nbytes
 
     def skip(self, record: int, reason: str) -> None:

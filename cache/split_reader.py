@@ -112,19 +112,28 @@ class SplitReader:
         )
         return mapped.view(np.ndarray)  # memmap's own indexing costs as much as copying a small record
 
-    def gather(self, name: str, records: np.ndarray, out: np.ndarray, view: int = 0) -> None:
-        """Copy `records` (positions in the split) of array `name` into the rows of `out`."""
-        shards, places = np.divmod(records, self.manifest.shard_size)
-        maps = {shard: self.shard(name, shard, view) for shard in np.unique(shards).tolist()}
-        for row, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
-            out[row] = maps[shard][place]
+    def gather(self, name: str, records: np.ndarray, out: np.ndarray, view: int | np.ndarray = 0) -> None:
+        """Copy `records` (positions in the split) of array `name` into the rows of `out`.
 
-    def require_sound(self, name: str, records: np.ndarray, read: np.ndarray, view: int = 0) -> None:
-        """Raise `UserError` unless the rows of `read` have the checksums of `records`, as stored."""
-        size = self.manifest.shard_size
-        for record, checksum in zip(records.tolist(), record_checksums(read), strict=True):
+        `view`: of all of them, or (records,) of each.
+        """
+        shards, places = np.divmod(records, self.manifest.shard_size)
+        runs = list(zip(shards.tolist(), np.broadcast_to(view, records.shape).tolist(), strict=True))
+        maps = {run: self.shard(name, *run) for run in set(runs)}
+        for row, (run, place) in enumerate(zip(runs, places.tolist(), strict=True)):
+            out[row] = maps[run][place]
+
+    def require_sound(
+        self, name: str, records: np.ndarray, read: np.ndarray, view: int | np.ndarray = 0
+    ) -> None:
+        """Raise `UserError` unless the rows of `read` have the checksums of `records`, as stored.
+
+        `view`: as for `gather`.
+        """
+        size, views = self.manifest.shard_size, np.broadcast_to(view, records.shape).tolist()
+        for record, own, checksum in zip(records.tolist(), views, record_checksums(read), strict=True):
             shard, place = divmod(record, size)
-            if checksum != self._checksums(name, shard, view)[place]:
+            if checksum != self._checksums(name, shard, own)[place]:
                 raise UserError(
                     f"{self.name}: record {record} of {name} is damaged (shard {shard}): "
                     f"see `cache verify {self.folder.parent.parent}`"

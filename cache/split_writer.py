@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cache.engines import open_engine
-from cache.lock import WriterLock
+from cache.lock import WriterLock, one_at_a_time
 from cache.manifest import MANIFEST, SplitManifest, claim_manifest, manifest_checksum, read_manifest
 from cache.shard_record import ShardRecord, shard_record_path
 from cache.shard_writer import ShardWriter
@@ -34,12 +34,17 @@ class SplitWriter:
     def __enter__(self) -> SplitWriter:
         with clear_when_unwritable(self.folder), ExitStack() as until_ready:
             until_ready.enter_context(self._lock)
-            if not (self.folder / MANIFEST).exists():
-                self._refuse_foreign_shards()
-            claim_manifest(self.folder / MANIFEST, self.manifest)
-            self._engine.create()
+            with one_at_a_time(self.folder.parent.parent):
+                self._describe()
             until_ready.pop_all()  # no error: the lock stays until __exit__
         return self
+
+    def _describe(self) -> None:
+        """Write what belongs to no shard, or make sure that it stands there."""
+        if not (self.folder / MANIFEST).exists():
+            self._refuse_foreign_shards()
+        claim_manifest(self.folder / MANIFEST, self.manifest)
+        self._engine.create()
 
     def _refuse_foreign_shards(self) -> None:
         """A manifest that was lost, or removed because it was damaged, comes back as it was or not at all."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache import atomic
 from cache.final_norm import FinalNorm, load_final_norm
+from cache.lock import LOCK, one_at_a_time
 from cache.manifest import MANIFEST, SplitManifest, StoreManifest, claim_manifest, read_manifest
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
@@ -70,12 +71,13 @@ def create_store(folder: Path, manifest: StoreManifest, final_norm: FinalNorm | 
     with clear_when_unwritable(folder):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: give another folder")
-        others = [path for path in folder.glob("*") if path.suffix != atomic.TEMPORARY]
+        others = [p for p in folder.glob("*") if p.suffix != atomic.TEMPORARY and p.name != LOCK]
         if others and not (folder / MANIFEST).exists():
             raise UserError(f"{folder} exists and is not a store: give another folder")
-        claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
-        if final_norm is not None:
-            final_norm.save(folder)
+        with one_at_a_time(folder):
+            claim_manifest(folder / MANIFEST, manifest, ignore=("versions", "licence", "tokens"))
+            if final_norm is not None:
+                final_norm.save(folder)
 
 
 def open_split_writer(

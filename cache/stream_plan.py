@@ -89,10 +89,13 @@ def stream_plan(
 
 
 def runs_of_items(dataset: TokenDataset, items: np.ndarray, most: int) -> list[slice]:
-    """`items` in slices of at most `most`, each of consecutive records of one shard."""
+    """`items` in slices of at most `most`, each of consecutive records of one view of a shard."""
     if not len(items):
         return []
-    breaks = (np.diff(dataset.records[items]) != 1) | (np.diff(dataset.shards[items]) != 0)
+    # those of different views are never consecutive items
+    breaks = (
+        (np.diff(dataset.records[items]) != 1) | (np.diff(items) != 1) | (np.diff(dataset.shards[items]) != 0)
+    )
     starts = [0, *(np.flatnonzero(breaks) + 1).tolist()]
     return [
         slice(first, min(first + most, end))
@@ -103,6 +106,7 @@ def runs_of_items(dataset: TokenDataset, items: np.ndarray, most: int) -> list[s
 
 def streamed_batches(
     dataset: TokenDataset,
+    items: np.ndarray,
     batching: Batching,
     layout: StreamLayout,
     *,
@@ -111,17 +115,17 @@ def streamed_batches(
     epoch: int,
     first: int = 0,
 ) -> StreamPlan:
-    """An epoch from batch number `first` on.
+    """An epoch of `items`, ascending within each shard, from batch number `first` on.
 
     Shuffled, it is mixed over the widest window whose waiting records have slots; where all records have, and
     no other process reads its share, in the global order.
     """
-    whole = reading_order(dataset.shards, shuffle=shuffle, seed=seed, epoch=epoch)
+    whole = items[reading_order(dataset.shards[items], shuffle=shuffle, seed=seed, epoch=epoch)]
     if shuffle and batching.processes == 1 and len(whole) <= layout.slots:
-        order = global_order(len(whole), shuffle=True, seed=seed, epoch=epoch)
+        order = items[global_order(len(items), shuffle=True, seed=seed, epoch=epoch)]
         return stream_plan(dataset, whole, batching.batches(order)[first:], layout.read_records)
     reading = batching.stretch(whole)
-    sizes = batching.sizes(len(dataset))
+    sizes = batching.sizes(len(items))
 
     def plan(window: int, first: int = 0) -> StreamPlan:
         order = windowed_order(reading, window, seed=seed, epoch=epoch)

@@ -42,13 +42,13 @@ class _Slots:
         return taken
 
     def read(self, items: np.ndarray, slots: list[int]) -> None:
-        """Read `items`, consecutive records of one shard, into `slots`."""
+        """Read `items`, consecutive records of one view of a shard, into `slots`."""
         dataset = self._dataset
-        first = int(dataset.records[items[0]])
+        first, view = int(dataset.records[items[0]]), int(dataset.item_views[items[0]])
         for kind, spec in dataset.arrays.items():
             memory = self._memory[kind].data.cast("B")
             rows = [memory[slot * spec.record_bytes :][: spec.record_bytes] for slot in slots]
-            dataset.split.read(spec.name, first, rows, dataset.view)
+            dataset.split.read(spec.name, first, rows, view)
 
     def give(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> None:
         """Copy `items` into the rows of `buffers`; their slots are free then."""

@@ -37,7 +37,7 @@ def _comma_list(
             item(part) for word in words for part in word.split(",") if part
         ),
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda values: [",".join(map(str, values))],
+        str_from_instance=lambda values: [",".join(map(str, values)) or "none"],
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from cache import (
     INTERRUPTED,
+    SplitReader,
     Store,
     StoreManifest,
     chosen_device,
@@ -20,12 +21,13 @@ from cache import (
     missing_bytes,
     split_info,
 )
-from configs import parse, run_command
+from configs import UserError, parse, run_command
 from extract.backbone import Backbone
 from extract.backbone_table import show_backbones
 from extract.disk_space import require_space
 from extract.open_backbone import open_backbone
-from extract.options import ExtractOptions, TokenOptions, chosen_blocks
+from extract.options import ExtractOptions, TokenOptions, chosen_blocks, is_training
+from extract.part import Part
 from extract.pipeline import SplitResult, extract_split
 from extract.planning import PlanOptions, show_plan
 from extract.sources import open_dataset
@@ -74,17 +76,36 @@ def extract(options: ExtractOptions) -> None:
     for split, source in sources.items():
         result = extract_split(plans[split], backbone, source, device)
         if processes.is_main_process:
-            print(_summary(store, dataset.name, split, result, processes.num_processes))
+            reader = Store(store).split(dataset.name, split)
+            print(_summary(reader, options.part, _rate(result, processes.num_processes)))
 
 
 def _splits(options: ExtractOptions, held: list[str]) -> list[str]:
-    return held if options.split is None else [options.split]
+    splits = held if options.split is None else [options.split]
+    if options.views > 1 and not any(map(is_training, splits)):
+        raise UserError(
+            f"--views {options.views} is for training splits, whose names begin with train: "
+            f"there is {', '.join(splits)}"
+        )
+    return splits
 
 
-def _summary(store: Path, dataset: str, split: str, result: SplitResult, processes: int) -> str:
+def _rate(result: SplitResult, processes: int) -> str:
+    """What this run did."""
+    if not result.records:
+        return "was complete"
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    return f"{result.records / result.seconds:,.0f} images/s{each}"
+
+
+def _summary(reader: SplitReader, part: Part, rate: str) -> str:
     """One line: what is stored, where, and what this run did."""
-    reader = Store(store).split(dataset, split)
     manifest = reader.manifest
+    stored = len(reader.stored_shards())
+    if stored < manifest.shards:  # other parts are at their shards: there are no sizes to tell yet
+        return (
+            f"{reader.folder}: part {part} is done ({rate}); {stored} of {manifest.shards} shards are stored"
+        )
     info = split_info(reader)
     skipped = info["left_out"]
     tokens = [
@@ -94,10 +115,9 @@ def _summary(store: Path, dataset: str, split: str, result: SplitResult, process
     ]
     shown = ", ".join(tokens) if len(tokens) < 4 else f"{tokens[0]} … {tokens[-1]}"
     left_out = f", {skipped} left out (unreadable)" if skipped else ""
-    rate = f"{result.records / result.seconds:,.0f} images/s" if result.records else "was complete"
-    rate += f" in each of {processes} processes" if result.records and processes > 1 else ""
+    views = f" in {manifest.views} views" if manifest.views > 1 else ""
     return (
-        f"{reader.folder}: {manifest.records - skipped:,} images{left_out}, {shown}, "
+        f"{reader.folder}: {manifest.records - skipped:,} images{views}{left_out}, {shown}, "
         f"{info['bytes'] / 1e6:,.1f} MB of {manifest.format}, {rate}"
     )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.multiprocessing import Pipe, Process
 
 from configs import UserError
+from extract.image_views import ImageViews
 from extract.images import to_rgb, why_unreadable
 from extract.sources import ImageSource
 
@@ -29,32 +29,34 @@ _REMEDIES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Consecutive records: images (B, 3, H, W) uint8; those that could not be read are zeros."""
+    """One view of consecutive records: images (B, 3, H, W) uint8; those that could not be read are zeros."""
 
     records: tuple[int, ...]
     images: torch.Tensor
     failures: dict[int, str]
     """Row of the batch → which image it is and why it could not be read."""
+    view: int = 0
 
 
 def load_images(
     source: ImageSource,
     sample_id: np.ndarray,
     batches: Sequence[Sequence[int]],
-    transform: Callable[[Image.Image], np.ndarray],
-    input_size: Sequence[int],
+    views: ImageViews,
     *,
     workers: int,
     pin_memory: bool,
 ) -> Iterator[ImageBatch]:
-    """Read `batches` (lists of records) in order. `sample_id`: record → position in `source`.
+    """Read `batches` (lists of records) in order, each once for every view, decoding each image once.
 
+    `sample_id`: record → position in `source`.
     `workers` processes decode, or without any this one. Raises `UserError` as soon as a worker has died.
     """
-    reader = _Reader(source, sample_id, transform)
+    reader = _Reader(source, sample_id, views)
     workers = min(workers, len(batches))
     longest = max(map(len, batches), default=0)
-    slots = torch.empty(max(1, workers), AHEAD, longest, *input_size, dtype=torch.uint8)
+    size = (views.views, longest, *views.input_size)
+    slots = torch.empty(max(1, workers), AHEAD, *size, dtype=torch.uint8)
     if workers:
         return _read_in_processes(reader, batches, slots.share_memory_(), pin_memory)
     return _read_here(reader, batches, slots[0, 0], pin_memory)
@@ -66,10 +68,10 @@ class _Reader:
 
     source: ImageSource
     sample_id: np.ndarray
-    transform: Callable[[Image.Image], np.ndarray]
+    views: ImageViews
 
     def read(self, records: Sequence[int], images: np.ndarray, reading: torch.Tensor) -> dict[int, str]:
-        """Fill the first rows of `images`; what failed. `reading` (1,) is the sample at hand, for others."""
+        """Fill the first rows of `images` (V, …); what failed. `reading` (1,) is the sample at hand."""
         failures = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow can read is taken, oddities and all
@@ -77,9 +79,9 @@ class _Reader:
                 sample = int(self.sample_id[record])
                 reading[0] = sample
                 try:
-                    images[row] = self.transform(to_rgb(self.source.load(sample)))
+                    images[:, row] = self.views(to_rgb(self.source.load(sample)), sample)
                 except Exception as error:  # Pillow's plugins raise anything on damaged files
-                    images[row] = 0
+                    images[:, row] = 0
                     failures[row] = f"{self.source.describe(sample)}: {why_unreadable(error)}"
         return failures
 
@@ -90,7 +92,8 @@ def _read_here(
     reading = torch.empty(1, dtype=torch.int64)
     for records in batches:
         failures = reader.read(records, images.numpy(), reading)
-        yield ImageBatch(tuple(records), _copied(images[: len(records)], pin_memory), failures)
+        for view, rows in enumerate(images):
+            yield ImageBatch(tuple(records), _copied(rows[: len(records)], pin_memory), failures, view)
 
 
 def _read_in_processes(
@@ -107,10 +110,11 @@ def _read_in_processes(
         for number, records in enumerate(batches):
             turn, place = divmod(number, len(team))
             failures = _answer(team, place)
-            images = _copied(slots[place, turn % AHEAD, : len(records)], pin_memory)
+            images = _copied(slots[place, turn % AHEAD, :, : len(records)], pin_memory)
             if number + ahead < len(batches):
                 team[place].ask(turn, batches[number + ahead])
-            yield ImageBatch(tuple(records), images, failures)
+            for view, rows in enumerate(images):
+                yield ImageBatch(tuple(records), rows, failures, view)
     finally:
         for worker in team:
             worker.process.terminate()  # it holds nothing that others wait for
@@ -182,5 +186,5 @@ def _answer(team: list[_Worker], place: int) -> dict[int, str]:
 
 
 def _copied(images: torch.Tensor, pin_memory: bool) -> torch.Tensor:
-    """(B, 3, H, W) in memory of its own, page-locked where a device will fetch it."""
+    """`images` in memory of its own, page-locked where a device will fetch it."""
     return torch.empty(images.shape, dtype=images.dtype, pin_memory=pin_memory).copy_(images)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import tyro
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from cache import StoreFormat, TokenDtype
 from configs import FrozenModel, UserError, optional
 from extract.backbone import Amp
+from extract.part import Part, PartOption
+
+MOST_VIEWS = 2**16
 
 # options that `extract`, `cache plan` and `cache repair` share
 Device = Annotated[
@@ -72,6 +75,7 @@ class ExtractOptions(TokenOptions):
       extract --backbone mae_digits --dataset digits
       extract --backbone mae_vitl --dataset imagenet --amp bfloat16 --batch-size 256
       extract --backbone timm:vit_small_patch16_224.dino --dataset folder:~/photos --blocks all
+      extract --backbone mae_vitl --dataset imagenet --part $SLURM_ARRAY_TASK_ID/16    (--array=1-16)
     """
 
     plan: bool = Field(
@@ -79,14 +83,44 @@ class ExtractOptions(TokenOptions):
         description="extract nothing: print what it would cost (`cache plan` has more options for that)",
     )
     format: StoreFormat = Field(default="zarr", description="Zarr v3, or HDF5")
+    part: PartOption = Field(
+        default=Part(1, 1),
+        description="extract only this of N parts: for jobs that share the folder and need no launcher, such "
+        "as a cluster's job array; in any order, at once or not",
+    )
     on_error: Annotated[Literal["stop", "skip"], tyro.conf.arg(name="on-error")] = Field(
         default="stop",
         description="an image that cannot be read: stop, or record it and leave it out",
     )
+    views: PositiveInt = Field(
+        default=1,
+        le=MOST_VIEWS,
+        description="versions of each training image: the plain one, and augmented ones (evaluation splits "
+        "keep one)",
+    )
+    augment: Annotated[Literal["rrc_flip"] | None, optional("rrc_flip")] = Field(
+        default=None,
+        description="what makes the other views: rrc_flip, crops of 0.08 to 1 of the image's area and "
+        "horizontal flips at random",
+    )
+    augment_seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the augmented views")
     seed: NonNegativeInt = Field(default=0, le=2**32 - 1, description="of the record order")
     shard_size: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="records in a shard; without it, about 256 MiB of patches"
     )
+
+    @model_validator(mode="after")
+    def _views_are_told_whole(self) -> Self:
+        if (self.views > 1) != (self.augment is not None):
+            raise ValueError("--views (2 or more) and --augment go together: give both, or neither")
+        if self.plan and self.views > 1:
+            raise ValueError("--plan counts one view: leave --views and --augment out of it")
+        return self
+
+
+def is_training(split: str) -> bool:
+    """Whether `--views` is for `split`: train, training, trainval, …."""
+    return split.startswith("train")
 
 
 def chosen_blocks(text: str, depth: int) -> tuple[int, ...]:

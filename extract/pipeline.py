@@ -13,11 +13,11 @@ from configs import UserError
 from extract.backbone import Backbone
 from extract.encoding import encode_batch, shard_batches
 from extract.image_loader import ImageBatch, load_images
+from extract.image_views import split_views
 from extract.progress import extraction_progress
 from extract.sources import ImageSource
 from extract.split_plan import SplitPlan
 from extract.token_writer import TokenJob, TokenWriter
-from extract.transform import image_transform
 
 LEFT_OUT = -1
 """The label of a record whose image could not be read."""
@@ -35,21 +35,18 @@ class SplitResult:
 def extract_split(
     plan: SplitPlan, backbone: Backbone, source: ImageSource, device: torch.device
 ) -> SplitResult:
-    """Write every shard of the split that is not whole yet.
+    """Write every shard of the split's part that is not whole yet.
 
-    Under `accelerate launch` each process writes every n-th shard, and none returns before all have.
+    Each process that `accelerate launch` started, of every part's job, writes every n-th shard. Those of
+    one job return together.
     """
     manifest = plan.manifest
     processes = launch()
+    process, of_all = plan.options.part.process(processes.process_index, processes.num_processes)
     with ExitStack() as stack:
         with processes.main_process_first():  # the files that describe the split are written once
             split = stack.enter_context(
-                open_split_writer(
-                    plan.store,
-                    manifest,
-                    process=processes.process_index,
-                    processes=processes.num_processes,
-                )
+                open_split_writer(plan.store, manifest, process=process, processes=of_all)
             )
         unfinished = split.unfinished()
         total = sum(manifest.shard_records(shard) for shard in unfinished)
@@ -74,8 +71,7 @@ def _run(
         source,
         plan.sample_id,
         [batch for shard in shards for batch in shard_batches(plan.manifest, shard, plan.options.batch_size)],
-        image_transform(backbone.transform),
-        backbone.transform["input_size"],
+        split_views(plan.manifest, backbone.transform),
         workers=plan.options.decoding_processes,
         pin_memory=device.type == "cuda",
     )
@@ -106,4 +102,5 @@ def _job(
         labels=batch_labels,
         sample_id=plan.sample_id[records],
         failures=batch.failures,
+        view=batch.view,
     )

@@ -13,9 +13,9 @@ from configs import UserError
 from extract.backbone import Backbone
 from extract.encoding import encode_batch, shard_batches
 from extract.image_loader import ImageBatch, load_images
+from extract.image_views import ImageViews, split_views
 from extract.pipeline import LEFT_OUT
 from extract.sources import ImageSource
-from extract.transform import image_transform
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def _replace_unsound(split: SplitReader, shard: int, repair: ShardRepair, extrac
         if unsound.intersection(record - first for record in batch)
     ]
     labels = extraction.source.labels[sample_id]
-    for batch in _load(extraction, sample_id, batches):
+    views = split_views(split.manifest, extraction.backbone.transform)
+    for batch in _load(extraction, sample_id, batches, views):
         _replace(split, repair, _as_extracted(batch, repair), labels, sample_id, extraction)
 
 
@@ -80,15 +81,13 @@ def _sample_ids(split: SplitReader, shard: int, repair: ShardRepair) -> np.ndarr
 
 
 def _load(
-    extraction: Extraction, sample_id: np.ndarray, batches: Sequence[Sequence[int]]
+    extraction: Extraction, sample_id: np.ndarray, batches: Sequence[Sequence[int]], views: ImageViews
 ) -> Iterator[ImageBatch]:
-    transform = extraction.backbone.transform
     return load_images(
         extraction.source,
         sample_id,
         batches,
-        image_transform(transform),
-        transform["input_size"],
+        views,
         workers=extraction.workers,
         pin_memory=extraction.device.type == "cuda",
     )
@@ -121,8 +120,8 @@ def _replace(
         ends = encoded.minimum.item(), encoded.maximum.item()
         values = encoded.tokens.cpu().numpy()
         for row, place in enumerate(batch.records):
-            repair.replace(name, place, values[row], ends)
+            repair.replace(name, place, values[row], ends, batch.view)
         if encoded.scales is not None:
             scales = encoded.scales.cpu().numpy()
             for row, place in enumerate(batch.records):
-                repair.replace(scale_name(name), place, scales[row])
+                repair.replace(scale_name(name), place, scales[row], view=batch.view)

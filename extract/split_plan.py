@@ -10,6 +10,7 @@ import numpy as np
 from cache import (
     RECORD_ARRAYS,
     ArraySpec,
+    Augmentation,
     DatasetIdentity,
     SplitManifest,
     TokenDtype,
@@ -17,7 +18,7 @@ from cache import (
     token_arrays,
 )
 from extract.backbone import Backbone
-from extract.options import ExtractOptions
+from extract.options import ExtractOptions, is_training
 from extract.sources import Dataset, ImageSource
 
 PATCH_BYTES_PER_SHARD = 256 * 2**20
@@ -45,7 +46,8 @@ def plan_split(
 ) -> SplitPlan:
     """Lay out the split's arrays, order and shards."""
     sample_id = seeded_permutation(len(source), options.seed)[: options.limit]
-    arrays = tuple(spec for block in blocks for spec in _arrays(backbone, block, options.dtype))
+    views = options.views if is_training(split) else 1
+    arrays = tuple(spec for block in blocks for spec in _arrays(backbone, block, options.dtype, views))
     shard_size = options.shard_size or _shard_size(arrays[0].record_bytes)
     manifest = SplitManifest(
         dataset=DatasetIdentity(
@@ -57,7 +59,10 @@ def plan_split(
         ),
         classes=source.classes,
         records=len(sample_id),
-        views=1,
+        views=views,
+        augmentation=Augmentation(name=options.augment, seed=options.augment_seed)
+        if views > 1 and options.augment
+        else None,
         order=f"permuted, Philox seed {options.seed}",
         order_seed=options.seed,
         format=options.format,
@@ -67,7 +72,7 @@ def plan_split(
     return SplitPlan(store, manifest, sample_id, options)
 
 
-def _arrays(backbone: Backbone, block: int, dtype: TokenDtype) -> tuple[ArraySpec, ...]:
+def _arrays(backbone: Backbone, block: int, dtype: TokenDtype, views: int) -> tuple[ArraySpec, ...]:
     geometry = backbone.blocks[block]
     norm = backbone.final_norm
     return token_arrays(
@@ -76,7 +81,7 @@ def _arrays(backbone: Backbone, block: int, dtype: TokenDtype) -> tuple[ArraySpe
         num_prefix=len(backbone.prefix_roles),
         dim=geometry.dim,
         dtype=dtype,
-        views=1,
+        views=views,
         normed_mean=norm is not None and geometry.dim == backbone.blocks[-1].dim,
     )
 

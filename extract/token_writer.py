@@ -18,7 +18,7 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class TokenJob:
-    """Consecutive records of one shard, still on the device.
+    """One view of consecutive records of one shard, still on the device; their views come one after another.
 
     tokens: array name → its encoding and what it was made from, both (B, …); the float32 means are their
     own encoding. `failures`: row → why the image could not be read.
@@ -30,6 +30,7 @@ class TokenJob:
     labels: np.ndarray
     sample_id: np.ndarray
     failures: Mapping[int, str]
+    view: int = 0
 
 
 class TokenWriter:
@@ -47,6 +48,7 @@ class TokenWriter:
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._shard: ShardWriter | None = None
+        self._bytes = 0  # of the batch whose views are being written
         self._thread = threading.Thread(target=self._run, name="token-writer", daemon=True)
 
     def __enter__(self) -> TokenWriter:
@@ -90,10 +92,11 @@ class TokenWriter:
             self._shard = self._split.begin(job.shard)
         shard = self._shard
         offset = job.first - shard.first
-        written = 0
         for name, (encoded, tokens) in job.tokens.items():
             refuse_unless_finite(encoded, tokens, name, self._dtype)
-            written += shard.write_encoded(name, offset, encoded)
+            self._bytes += shard.write_encoded(name, offset, encoded, job.view)
+        if job.view < self._split.manifest.views - 1:
+            return
         shard.write("labels", offset, job.labels)
         shard.write("sample_id", offset, job.sample_id)
         for row, reason in job.failures.items():
@@ -101,4 +104,5 @@ class TokenWriter:
         if offset + len(job.labels) == shard.records:
             shard.commit()
             self._shard = None
-        self._on_written(len(job.labels), written)
+        self._on_written(len(job.labels), self._bytes)
+        self._bytes = 0

@@ -18,7 +18,7 @@ from probe.names import CLOSED_FORM, probe_spec
 from probe.token_inputs import Combination
 
 ViewPolicy: TypeAlias = Literal["plain", "random", "all"]
-"""plain: the evaluation view. random: one of all, drawn for each image and epoch. all: each, in every epoch."""
+"""plain: the evaluation view. random: drawn for each image and epoch. all: each, in every epoch."""
 
 ValueT = TypeVar("ValueT")
 NumberT = TypeVar("NumberT", int, float)
@@ -132,6 +132,10 @@ class FitOptions(FrozenModel):
         gt=0,
         description="for trials; what does not fit is trained in several passes; without it, half of what "
         "is free",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the products with the tokens, in ep, mhca, capi and coca; all else is float32",
     )
     verify: bool = Field(default=False, description="check every record's checksum as it is read")
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")

@@ -41,7 +41,7 @@ def plan_parts(
     """
     parts = []
     states = token_states(options, data)
-    inputs = {state: data.inputs(state, options.combine) for state in states}
+    inputs = {state: data.inputs(state, options.combine, options.precision) for state in states}
     for blocks, images in dict.fromkeys((spec.blocks, spec.images) for spec in specs):
         own = [spec for spec in specs if (spec.blocks, spec.images) == (blocks, images)]
         arrays: set[TokenArray] = set()

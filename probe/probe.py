@@ -45,6 +45,8 @@ class Probe(nn.Module):
 
     def _features(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the classifier sees: (K, B, W), or (1, B, W) where it is the same for all trials."""
+        if not getattr(self.pooling, "reduced_precision", False):
+            tokens = tokens.to(self.classifier.weight.dtype)
         pooled = tokens.unsqueeze(0) if self.pooling is None else self.pooling(tokens)
         features: torch.Tensor = self.batch_norm(pooled)
         return features

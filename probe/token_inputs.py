@@ -24,6 +24,8 @@ class TokenInputs:
     norm: FinalNorm | None
     cls: int | None
     combination: Combination = "concat"
+    precision: torch.dtype = torch.float32
+    """Of patches, and [CLS] among them; single vectors are float32."""
 
     def __post_init__(self) -> None:
         if self.state == "post" and self.norm is None:
@@ -46,7 +48,7 @@ class TokenInputs:
     def select(
         self, blocks: Sequence[TokenBatch], token_sets: Collection[TokenSet]
     ) -> dict[TokenSet, torch.Tensor]:
-        """Each token set in float32: cls and mean (B, D), patches and all (B, N, D).
+        """Each token set: cls and mean (B, D) in float32, patches and all (B, N, D) in `precision`.
 
         `blocks`: the same images' tokens of every block that is probed, which are combined.
         """
@@ -68,14 +70,15 @@ class TokenInputs:
         if {"cls", "all"} & set(token_sets):
             prefix = batch.decoded("prefix")
         if patches is not None:
-            found["patches"] = self._normed(patches)
+            found["patches"] = self._normed(patches).to(self.precision)
         if prefix is not None and self.cls is not None:
             found["cls"] = self._normed(prefix[:, self.cls])
         mean = batch.mean if self.state == "pre" else batch.mean_normed
         if mean is not None:
             found["mean"] = mean
         if "all" in token_sets:
-            found["all"] = torch.cat([found["cls"].unsqueeze(1), found["patches"]], dim=1)
+            cls = found["cls"].unsqueeze(1).to(self.precision)
+            found["all"] = torch.cat([cls, found["patches"]], dim=1)
         return {token_set: found[token_set] for token_set in set(token_sets)}
 
     def _normed(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from configs import UserError
 from extract.backbone import Backbone
 from extract.encoding import encode_batch
 from extract.image_loader import ImageBatch, load_images
+from extract.image_views import ImageViews
 from extract.open_backbone import open_backbone
 from extract.planning.rates import SECONDS, Measured, Rates, wait_for
 from extract.planning.sample_images import sample_images
@@ -129,8 +130,7 @@ def _batches(work: Work, images: ImageSource, batch_size: int) -> Iterator[Image
         images,
         np.resize(seeded_permutation(len(images), 0), LONGEST_RUN),
         [range(start, start + batch_size) for start in range(0, LONGEST_RUN - batch_size + 1, batch_size)],
-        image_transform(transform),
-        transform["input_size"],
+        ImageViews(image_transform(transform), tuple(transform["input_size"])),
         workers=work.options.decoding_processes,
         pin_memory=chosen_device(work.options.device).type == "cuda",
     )

@@ -32,6 +32,8 @@ class CAPIPooling(nn.Module):
     divides D.
     """
 
+    reduced_precision: ClassVar = True  # the tokens meet `attend` alone
+
     description: ClassVar = Description(
         query="one learned vector, split among the heads",
         keys="W_K x + b",

@@ -31,6 +31,8 @@ class CoCaPooling(nn.Module):
     The queries start as normal noise, γ as 1, the projections as linear layers do.
     """
 
+    reduced_precision: ClassVar = True  # the tokens meet `attend` alone
+
     description: ClassVar = Description(
         query="W_Q LN(u), u the first of 196 learned vectors",
         keys="W_K x of 64 channels, shared by the heads",

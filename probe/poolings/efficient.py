@@ -30,6 +30,8 @@ class EfficientPooling(nn.Module):
     Raises `UserError` unless M · d_out divides D.
     """
 
+    reduced_precision: ClassVar = True  # the tokens meet `attend` alone
+
     description: ClassVar = Description(
         query="M learned vectors",
         keys="the tokens",

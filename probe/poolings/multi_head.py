@@ -29,6 +29,8 @@ class MultiHeadPooling(nn.Module):
     as linear layers do. Raises `UserError` unless `heads` divides D.
     """
 
+    reduced_precision: ClassVar = True  # the tokens meet `attend` alone
+
     description: ClassVar = Description(
         query="W_Q u, u one learned vector",
         keys="W_K x, without bias",

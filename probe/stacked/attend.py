@@ -21,7 +21,8 @@ import torch
 def attend(tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
     """Pool tokens by queries (K, M, D), or (K, B, M, D) for each image its own → (K, B, M, D).
 
-    Queries bring their scale with them. Tokens are data: they get no gradient.
+    Queries bring their scale with them. Tokens are data: they get no gradient. The products are taken in the
+    tokens' precision, bfloat16 for one; what is pooled has the queries' own.
     """
     pooled = _Attend.apply(tokens_BND.detach(), _joined(queries))
     return _parted(pooled, len(queries))
@@ -54,6 +55,8 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
         images, count, _ = tokens_BND.shape
+        ctx.shared, ctx.dtype = queries.ndim == 2, queries.dtype
+        queries = queries.to(tokens_BND.dtype)
         weights_BQN = tokens_BND.new_empty(images, queries.shape[-2], count)
         pooled_BQD = tokens_BND.new_empty(images, *queries.shape[-2:])
         for part in _chunks(weights_BQN):
@@ -61,24 +64,27 @@ class _Attend(torch.autograd.Function):
             torch.softmax(own @ tokens_BND[part].mT, dim=-1, out=weights_BQN[part])
             torch.matmul(weights_BQN[part], tokens_BND[part], out=pooled_BQD[part])
         ctx.save_for_backward(tokens_BND, weights_BQN)
-        ctx.shared = queries.ndim == 2
-        return pooled_BQD
+        return pooled_BQD.to(ctx.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        (gradient_BQD,) = gradients
         tokens_BND, weights_BQN = ctx.saved_tensors
+        gradient_BQD = gradients[0].to(tokens_BND.dtype)
         shape = gradient_BQD.shape[1:] if ctx.shared else gradient_BQD.shape
-        of_queries = tokens_BND.new_zeros(shape)
+        of_queries = tokens_BND.new_zeros(shape, dtype=ctx.dtype)
         for part in _chunks(weights_BQN):
             of_weights = gradient_BQD[part] @ tokens_BND[part].mT
             of_scores = torch.ops.aten._softmax_backward_data(
                 of_weights, weights_BQN[part], -1, weights_BQN.dtype
             )
             if ctx.shared:  # one product over all tokens of the chunk
-                of_queries.addmm_(of_scores.movedim(-2, 0).flatten(1), tokens_BND[part].flatten(0, -2))
+                rows = of_scores.movedim(-2, 0).flatten(1), tokens_BND[part].flatten(0, -2)
+                if tokens_BND.dtype == ctx.dtype:
+                    of_queries.addmm_(*rows)
+                else:  # sums over chunks are kept in full precision
+                    of_queries += torch.mm(*rows)
             else:
-                torch.matmul(of_scores, tokens_BND[part], out=of_queries[part])
+                of_queries[part] = torch.matmul(of_scores, tokens_BND[part])
         return None, of_queries
 
 

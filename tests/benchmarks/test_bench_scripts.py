@@ -93,6 +93,20 @@ def test_the_benchmark_of_the_writer_measures_every_writer(tmp_path: Path) -> No
     assert found["peak_bytes"].keys() == {f"ours, {engine} engine" for engine in ENGINES}
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_extraction_measures_it_beside_its_parts(tmp_path: Path) -> None:
+    ended = run("bench_extract.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert max(map(len, ended.stdout.splitlines())) <= 100
+    sections = json.loads((tmp_path / "result.json").read_text())["sections"]
+    assert len(sections) == 2
+    for section in sections:
+        speeds = {row["label"]: row["images_per_second"] for row in section["rows"]}
+        assert speeds.keys() == {"forward alone", "decode alone", "one after the other", "extract"}
+        assert section["ceiling"] == min("forward alone", "decode alone", key=speeds.__getitem__)
+
+
 @pytest.mark.parametrize("script", ["bench_loader.py", "bench_writer.py"])
 def test_a_folder_that_exists_is_refused_and_kept(script: str, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()

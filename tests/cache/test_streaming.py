@@ -44,6 +44,7 @@ def plans(seed: int = 0) -> st.SearchStrategy[tuple[Records, StreamPlan, int]]:
         layout = stream_layout(BYTES, batching.own_batch_size, BYTES * (least + draw(st.integers(0, 300))))
         plan = streamed_batches(
             dataset,  # type: ignore[arg-type]
+            np.arange(len(dataset)),
             batching,
             layout,
             shuffle=draw(st.booleans()),
@@ -140,6 +141,7 @@ def _batches(labels: np.ndarray, slots: int, epoch: int = 0) -> Iterator[np.ndar
     layout = stream_layout(BYTES, BATCH, BYTES * slots)
     plan = streamed_batches(
         dataset,  # type: ignore[arg-type]
+        np.arange(len(dataset)),
         Batching(BATCH),
         layout,
         shuffle=True,

@@ -32,6 +32,8 @@ def _words(out: Path, store_format: str) -> list[str]:
 def _extract(words: list[str]) -> None:
     from extract.command import main
 
+    # data workers are forked, as they are for a user; this child would start a server for them
+    multiprocessing.set_start_method("fork", force=True)
     os.setpgrp()  # the data workers are killed with the process, as a shell or a scheduler would
     sys.argv = ["extract", *words]
     main()
@@ -112,6 +114,7 @@ def test_control_c_keeps_whole_shards_and_says_so(tmp_path: Path, running: subpr
 
 
 def test_a_second_writer_is_refused(tmp_path: Path, running: subprocess.Popen[str], run: Run) -> None:
+    running.send_signal(signal.SIGSTOP)  # it must not end before the second has begun
     second = run("extract", *_words(tmp_path / "store", "zarr"), cwd=tmp_path)
     running.kill()
     running.communicate()
@@ -120,16 +123,82 @@ def test_a_second_writer_is_refused(tmp_path: Path, running: subprocess.Popen[st
     assert f"is being written by process {running.pid}" in second.stderr
 
 
+def _start_part(out: Path, part: str) -> multiprocessing.process.BaseProcess:
+    return _start([*_words(out, "zarr"), "--part", part])
+
+
 @pytest.mark.slow
-def test_two_processes_write_the_same_bytes_as_one(
-    tmp_path: Path, run: Run, run_installed: Run, files: Files
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_at_once_write_the_same_bytes_as_one_run(
+    tmp_path: Path, run: Run, files: Files, parts: int
 ) -> None:
     alone = run("extract", *_words(tmp_path / "alone", "zarr"), cwd=tmp_path)
-    together = run_installed(
-        "torchrun", "--standalone", "--nproc_per_node", "2", "-m", "extract",
-        *_words(tmp_path / "two", "zarr"), cwd=tmp_path,
-    )  # fmt: skip
     assert alone.returncode == 0, alone.stderr
-    assert together.returncode == 0, together.stderr
-    assert "in each of 2 processes" in together.stdout
-    assert files(tmp_path / "two") == files(tmp_path / "alone")
+    jobs = [_start_part(tmp_path / "parts", f"{number}/{parts}") for number in range(1, parts + 1)]
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * parts
+    assert files(tmp_path / "parts") == files(tmp_path / "alone")
+
+
+def test_a_killed_part_is_finished_by_another_number_of_parts(tmp_path: Path, run: Run, files: Files) -> None:
+    alone = run("extract", *_words(tmp_path / "alone", "zarr"), cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    out = tmp_path / "parts"
+    killed, survivor = _start_part(out, "1/3"), _start_part(out, "3/3")
+    while not (out / "digits/train/shards/00000.json").exists():
+        assert killed.is_alive()
+        time.sleep(0.001)
+    assert killed.is_alive()
+    _kill(killed)
+    survivor.join()
+    assert survivor.exitcode == 0
+    halves = [run("extract", *_words(out, "zarr"), "--part", f"{n}/2", cwd=tmp_path) for n in (2, 1)]
+    assert [half.returncode for half in halves] == [0, 0], [half.stderr for half in halves]
+    assert "part 2/2 is done" in halves[0].stdout  # and shards of the first are missing
+    assert "1,200 images" in halves[1].stdout
+    assert files(out) == files(tmp_path / "alone")
+
+
+def test_a_part_that_another_job_is_at_is_refused(
+    tmp_path: Path, running: subprocess.Popen[str], run: Run
+) -> None:
+    running.send_signal(signal.SIGSTOP)
+    again = run("extract", *_words(tmp_path / "store", "zarr"), "--part", "1/4", cwd=tmp_path)
+    running.kill()
+    running.communicate()
+    assert again.returncode == 2
+    assert f"is being written by process {running.pid}" in again.stderr
+
+
+def _launched(processes: int, out: Path) -> list[str | Path]:
+    launcher = ["--standalone", "--nproc_per_node", str(processes), "-m", "extract"]
+    return [Path(sys.executable).with_name("torchrun"), *launcher, *_words(out, "zarr")]
+
+
+def _child_of(launcher: subprocess.Popen[str], rank: int) -> int:
+    """The process that `torchrun` started as `rank`."""
+    for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
+        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
+            return int(child)
+    raise AssertionError(f"torchrun has no process {rank}")
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_made_up_for_by_another_number_of_processes(
+    tmp_path: Path, run: Run, files: Files
+) -> None:
+    alone = run("extract", *_words(tmp_path / "alone", "zarr"), cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    out = tmp_path / "store"
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(_launched(3, out), text=True, **pipes) as launcher:
+        _wait_for("store/digits/train/shards/*.json", tmp_path, launcher)
+        os.kill(_child_of(launcher, 1), signal.SIGKILL)
+        launcher.communicate(timeout=120)
+        assert launcher.returncode != 0
+    assert _stored(out) < 30
+    second = subprocess.run(_launched(2, out), capture_output=True, text=True, timeout=300, check=False)
+    assert second.returncode == 0, second.stderr
+    assert "in each of 2 processes" in second.stdout
+    assert files(out) == files(tmp_path / "alone")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from configs import UserError
 from extract.image_loader import ImageBatch, load_images
+from extract.image_views import ImageViews
 from extract.sources import ImageSource
 
 PIXELS = (3, 4, 4)
@@ -48,7 +49,8 @@ def batches(
 ) -> Iterator[ImageBatch]:
     order = np.arange(16)[::-1].copy()
     places = [list(range(first, first + 2)) for first in range(0, 16, 2)]
-    return load_images(Grey(happens, waits), order, places, pixels, PIXELS, workers=workers, pin_memory=False)
+    views = ImageViews(pixels, PIXELS)
+    return load_images(Grey(happens, waits), order, places, views, workers=workers, pin_memory=False)
 
 
 def fail() -> None:
@@ -120,7 +122,8 @@ def test_batches_stay_as_they_are_while_others_are_read() -> None:
 
 def test_nothing_to_read_is_no_error() -> None:
     source = Grey(nothing, nothing)
-    assert not list(load_images(source, np.arange(0), [], pixels, PIXELS, workers=2, pin_memory=False))
+    views = ImageViews(pixels, PIXELS)
+    assert not list(load_images(source, np.arange(0), [], views, workers=2, pin_memory=False))
 
 
 def test_oddities_that_pillow_warns_of_are_not_printed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -144,8 +144,10 @@ def test_a_refusal_ends_both_processes_and_is_said_once(
 
 TOGETHER = """
     import sys, torch
+    from pathlib import Path
     from cache import launch
-    from probe.processes import decided, first_process, summed, summed_count, together
+    from probe.cost import probe_cost
+    from probe.processes import decided, first_process, speaking_as_one, summed, summed_count, together
     from probe.stacked.statistics import batch_statistics
 
     rank = launch().process_index
@@ -174,6 +176,11 @@ TOGETHER = """
         decided(refuse)
     except (SystemExit, ValueError) as error:
         found["ended"] = type(error).__name__
+    probe_cost("lp", 12, 6, (2, 3))  # makes torch import what may hold on to the process group
+    with speaking_as_one():
+        print("said by", rank)
+    threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    found["talking"] = [name for name in threads if "gloo" in name]
     torch.save(found, f"{sys.argv[2]}/{rank}.pt")
 """
 
@@ -194,6 +201,7 @@ def shares(
     torch.save(values, folder / "values.pt")
     ended = launch(folder / "together.py", folder / "values.pt", folder)
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "said by 0\n"
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -232,6 +240,12 @@ def test_the_first_process_decides_for_both(shares: list[dict[str, Any]]) -> Non
 @pytest.mark.slow
 def test_where_the_first_fails_to_decide_the_other_ends(shares: list[dict[str, Any]]) -> None:
     assert [share["ended"] for share in shares] == ["ValueError", "SystemExit"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+def test_no_thread_that_talks_to_others_is_left_to_abort_the_end(shares: list[dict[str, Any]]) -> None:
+    assert [share["talking"] for share in shares] == [[], []]
 
 
 def test_a_batch_that_leaves_a_process_without_images_is_refused(
