@@ -57,7 +57,7 @@ class ExtractBenchOptions(FrozenModel):
         default=Path("bench_extract.tmp"),
         description="images and stores; made and removed, it must not exist",
     )
-    images: PositiveInt = Field(default=256, description="JPEGs that each contender goes through")
+    images: PositiveInt = Field(default=1024, description="JPEGs that each contender goes through")
     batch_size: PositiveInt = Field(default=32, description="images in a forward pass")
     rounds: PositiveInt = Field(default=5, description="turns of each contender")
     quick: bool = Field(default=False, description="few images, to see that it runs; no real figures")

@@ -15,6 +15,8 @@ from cache.record_file import read_rows
 from cache.shard_record import ShardRecord, read_shard_record, shard_record_path
 from configs import UserError
 
+_MOST_VIEWS = 1 << 20
+
 
 class SplitReader:
     """A split on disk. Picklable; maps are opened on first use, in whichever process uses them."""
@@ -118,9 +120,9 @@ class SplitReader:
         `view`: of all of them, or (records,) of each.
         """
         shards, places = np.divmod(records, self.manifest.shard_size)
-        runs = list(zip(shards.tolist(), np.broadcast_to(view, records.shape).tolist(), strict=True))
-        maps = {run: self.shard(name, *run) for run in set(runs)}
-        for row, (run, place) in enumerate(zip(runs, places.tolist(), strict=True)):
+        runs = shards * _MOST_VIEWS + view  # one number for both: looking up pairs takes longer
+        maps = {run: self.shard(name, *divmod(run, _MOST_VIEWS)) for run in np.unique(runs).tolist()}
+        for row, (run, place) in enumerate(zip(runs.tolist(), places.tolist(), strict=True)):
             out[row] = maps[run][place]
 
     def require_sound(

@@ -92,7 +92,7 @@ def runs_of_items(dataset: TokenDataset, items: np.ndarray, most: int) -> list[s
     """`items` in slices of at most `most`, each of consecutive records of one view of a shard."""
     if not len(items):
         return []
-    # those of different views are never consecutive items
+    # neighbours in different views are not consecutive items
     breaks = (
         (np.diff(dataset.records[items]) != 1) | (np.diff(items) != 1) | (np.diff(dataset.shards[items]) != 0)
     )

@@ -6,10 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,28 @@ def test_writer_of_another_manifest_gives_the_lock_back(
     with forked(_open, store, split_manifest(), send):
         assert receive.poll(30)
         assert receive.recv() == "opened", refused.value
+
+
+def _begin(store: Path, manifest: SplitManifest, start: Event, place: int, result: Connection) -> None:
+    start.wait()
+    try:
+        with open_split_writer(store, manifest, process=place, processes=8) as split:
+            result.send(split.unfinished())
+    except Exception as error:
+        result.send(repr(error))
+
+
+def test_jobs_that_begin_a_split_at_once_do_not_disturb_each_other(
+    store: Path, split_manifest: SplitOf, forked: Forked
+) -> None:
+    context = get_context("fork")
+    start, (receive, send) = context.Event(), context.Pipe(duplex=False)
+    with ExitStack() as jobs:
+        for place in range(8):
+            jobs.enter_context(forked(_begin, store, split_manifest(), start, place, send))
+        start.set()
+        begun = []
+        for _ in range(8):
+            assert receive.poll(30)
+            begun.append(receive.recv())
+    assert sorted(begun) == [[], [], [], [], [], [0], [1], [2]]
