@@ -28,11 +28,12 @@ limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))  # private memory: all but maps of files
 dataset = TokenDataset(SplitReader(Path(sys.argv[1])), 0, ["patches"])
 loader = TokenLoader(dataset, 128, shuffle=True, residency=Residency("stream", 512 * 2**20))
-print(sum(len(batch) for batch in loader), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+records = sum(len(batch) for batch in loader)
+print(records, int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) * 1024)
 """
 
 WRITE = """
-import resource, sys
+import sys
 from pathlib import Path
 import numpy as np
 from cache import open_split_writer
@@ -40,7 +41,7 @@ from cache.manifest import SplitManifest
 
 manifest = SplitManifest.model_validate_json(sys.argv[2])
 batch = np.ones((1, 64, *manifest.arrays[0].record_shape), dtype=np.float16)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) * 1024
 before = peak()
 with open_split_writer(Path(sys.argv[1]), manifest) as split:
     for number in split.unfinished():

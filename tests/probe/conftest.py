@@ -72,6 +72,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _freed_memory_is_given_back() -> Iterator[None]:
+    """A test process that kept what runs have freed would grow to gigabytes."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("probe.fit.keep_freed_memory", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def final_norm() -> FinalNorm:
     """A LayerNorm whose weight and bias matter."""
