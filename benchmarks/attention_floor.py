@@ -76,7 +76,7 @@ def attention_floor(shape: Shape, tokens: torch.Tensor, rounds: int) -> list[Flo
     """Every part and EP32 itself, in turn."""
     probe = Entrant(build_probe(NAME, shape.dim, shape.num_classes, shape.grid).to(tokens.dtype), tokens)
     work = _products(tokens, shape)
-    reads = {
+    reads: dict[str, tuple[int, Step]] = {
         "tokens read once (sum)": (1, partial(_read, tokens, 1)),
         "tokens copied": (1, partial(torch.empty_like(tokens).copy_, tokens)),
         "tokens read twice": (2, partial(_read, tokens, 2)),

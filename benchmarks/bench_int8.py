@@ -1,6 +1,6 @@
 """What storing tokens in eight bits costs a probe: token error and accuracy against float32, on digits.
 
-    python benchmarks/bench_int8.py [--json FILE] [--processes N]
+    python benchmarks/bench_int8.py [--json FILE] [--processes N] [--quick]
 
 Tokens of the bundled backbone, computed once in float32, are encoded and decoded in memory in every dtype,
 and in 8 bits with a scale for each token or for each of its groups of channels. LP, EP with 32 queries
@@ -25,38 +25,61 @@ column of the grid: nine groups of 64, four of them hit.
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache as memoized
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
+from pydantic import Field, PositiveInt
+from report import machine_facts, save
 from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 
 from cache import FinalNorm, TokenBatch, decode, encode, seeded_permutation
-from configs import TokenState
+from configs import FrozenModel, TokenState, optional, parse, run_command
 from extract import open_backbone
 from extract.images import to_rgb
 from extract.sources import open_dataset
 from extract.transform import image_transform
-from probe import FitOptions, TokenInputs, Trial, evaluate
+from probe import (
+    FedStack,
+    FitOptions,
+    TokenInputs,
+    TrainingSetting,
+    TrialStack,
+    evaluate,
+    train_epoch,
+)
 from probe.recipe import resolved_recipe
-from probe.trial import setting_from
+from probe.setting import scaled_lr
 
+PROGRAM = "bench_int8.py"
 SEEDS = range(5)
 OUTLIERS, JITTER, ARTIFACTS, ARTIFACT_NORM = 4, 0.03, 0.02, 10
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 VIT_B = (196, 1, 768)
 BATCH = 256
+
+
+class Int8Options(FrozenModel):
+    """What storing tokens in eight bits costs a probe: token error, and accuracy against float32's."""
+
+    processes: PositiveInt = Field(default=2, description="jobs at a time, one thread each")
+    quick: bool = Field(default=False, description="one seed and epoch, to see that it runs; no real figures")
+    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
+        default=None, description="save every number and the facts of the machine; not by default"
+    )
 
 
 @dataclass(frozen=True)
@@ -171,7 +194,11 @@ def _computed() -> tuple[FinalNorm, dict[str, list[Tokens]]]:
         parts = [backbone(torch.stack(images[i : i + BATCH]), blocks) for i in range(0, len(images), BATCH)]
         labels = torch.as_tensor(source.labels)
         found[split] = [
-            Tokens(*(torch.cat([getattr(p[block], k) for p in parts]) for k in ("patches", "prefix")), labels)
+            Tokens(
+                torch.cat([part[block].patches for part in parts]),
+                torch.cat([part[block].prefix for part in parts]),
+                labels,
+            )
             for block in blocks
         ]
     assert backbone.final_norm is not None
@@ -211,6 +238,7 @@ def _planted(tokens: Tokens, deviation: float, condition: Condition, seed: int) 
 def _norm_after_planting(norm: FinalNorm, before: Tokens, after: Tokens, magnitude: float) -> FinalNorm:
     """The norm with a weight that makes up for the planted channels."""
     grown = (after.patches.std(dim=-1) / before.patches.std(dim=-1)).median()
+    assert norm.weight is not None
     weight = norm.weight * grown
     weight[_outlier_channels(len(weight))] /= magnitude
     return FinalNorm(norm.kind, norm.eps, weight, norm.bias)
@@ -263,34 +291,34 @@ def token_error(condition: Condition, coding: str) -> dict[str, float]:
 
 
 def trained(
-    data: tuple[Splits, TokenInputs], names: list[str], seed: int, direction: tuple[str, str]
+    data: tuple[Splits, TokenInputs],
+    names: Sequence[str],
+    seed: int,
+    direction: tuple[str, str],
+    epochs: int | None,
 ) -> list[float]:
     """Top-1 in percent of each probe, trained on one split and tested on another with recipe `fast`."""
     splits, inputs = data
     train, test = (splits[part] for part in direction)
-    options = FitOptions(cache=Path(), probe=tuple(names), recipe="fast", seed=seed)
+    options = FitOptions(cache=Path(), recipe="fast", epochs=epochs)
     recipe = resolved_recipe(options, len(train))
     size, steps = recipe.batch_size, len(train) // recipe.batch_size
-    setting = setting_from(recipe, batch_size=size, steps_per_epoch=steps, seed=seed)
-    width = train.patches.shape[-1]
-    trials = [Trial(name, width, int(train.labels.max()) + 1, setting, torch.device("cpu")) for name in names]
-    sets = {trial.probe.token_set for trial in trials}
+    (lr,), (decay,) = recipe.lr, recipe.weight_decay
+    setting = TrainingSetting(recipe, scaled_lr(lr, recipe), decay, seed, steps)
+    shape = (train.patches.shape[-1], int(train.labels.max()) + 1)
+    stacks = [FedStack(TrialStack(name, *shape, [setting], torch.device("cpu")), inputs) for name in names]
     for epoch in range(recipe.epochs):
         order = torch.from_numpy(seeded_permutation(len(train), seed, stream=epoch))
-        for images in order[: steps * size].split(size):
-            batch = train.batch(images)
-            tokens = inputs.select(batch, sets)
-            for trial in trials:
-                trial.step(tokens[trial.probe.token_set], batch.labels)
-    batches = (test.batch(images) for images in torch.arange(len(test)).split(BATCH))
-    return [top1 for top1, _ in evaluate(trials, inputs, batches)]
+        train_epoch(stacks, ([train.batch(images)] for images in order[: steps * size].split(size)))
+    batches = ([test.batch(images)] for images in torch.arange(len(test)).split(BATCH))
+    return [accuracy.top1 for (accuracy,) in evaluate(stacks, batches)]
 
 
 def nearest_neighbours(data: tuple[Splits, TokenInputs], direction: tuple[str, str]) -> float:
     """Top-1 in percent of weighted k-NN on [CLS], by cosine similarity."""
     splits, inputs = data
     (x, y), (x_test, y_test) = (
-        (inputs.select(part.batch(torch.arange(len(part))), ["cls"])["cls"].numpy(), part.labels.numpy())
+        (inputs.select([part.batch(torch.arange(len(part)))], ["cls"])["cls"].numpy(), part.labels.numpy())
         for part in (splits[name] for name in direction)
     )
     model = KNeighborsClassifier(
@@ -302,20 +330,26 @@ def nearest_neighbours(data: tuple[Splits, TokenInputs], direction: tuple[str, s
 DIRECTIONS = {"360": ("train", "test"), "1437": ("test", "train")}
 """By the number of images tested on."""
 
-Job = tuple[Condition, str, int]
+
+@dataclass(frozen=True)
+class Job:
+    """One seed's probes on tokens that are stored in one way."""
+
+    condition: Condition
+    coding: str
+    seed: int
 
 
-def measured(job: Job) -> dict[str, float]:
-    """Accuracies of one seed in percent: `probe/images tested on`."""
-    condition, coding, seed = job
+def measured(job: Job, epochs: int | None) -> dict[str, float]:
+    """Accuracies in percent: `probe/images tested on`."""
     torch.set_num_threads(1)
-    data = stored(condition, coding)
+    data = stored(job.condition, job.coding)
     found = {}
     for images, direction in DIRECTIONS.items():
-        names = ["lp", "ep32"] if condition.long or images == "1437" else ["lp"]
-        for name, top1 in zip(names, trained(data, names, seed, direction), strict=True):
+        names = ["lp", "ep32"] if job.condition.long or images == "1437" else ["lp"]
+        for name, top1 in zip(names, trained(data, names, job.seed, direction, epochs), strict=True):
             found[f"{name}/{images}"] = top1
-        if seed == 0:
+        if job.seed == 0:
             found[f"knn/{images}"] = nearest_neighbours(data, direction)
     return found
 
@@ -325,10 +359,10 @@ def _summary(
 ) -> dict[str, dict[str, Any]]:
     """By probe and images tested on: accuracies of the seeds, and their differences to float32 in points."""
     summary = {}
-    for key in results[condition, coding, 0]:
-        seeds = [seed for seed in SEEDS if key in results[condition, coding, seed]]
-        top1 = [results[condition, coding, seed][key] for seed in seeds]
-        exact = [results[condition, "float32", seed][key] for seed in seeds]
+    for key in results[Job(condition, coding, 0)]:
+        seeds = [seed for seed in SEEDS if key in results.get(Job(condition, coding, seed), {})]
+        top1 = [results[Job(condition, coding, seed)][key] for seed in seeds]
+        exact = [results[Job(condition, "float32", seed)][key] for seed in seeds]
         differences = [a - b for a, b in zip(top1, exact, strict=True)]
         summary[key] = {
             "top1": top1,
@@ -374,29 +408,24 @@ def print_table(condition: Condition, rows: list[dict[str, Any]]) -> None:
     Console(width=160).print(table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--json", type=Path, default=Path("docs/benchmarks/int8.json"), help="where results go"
-    )
-    parser.add_argument("--processes", type=int, default=2, help="jobs at a time, one thread each")
-    arguments = parser.parse_args()
+def run(options: Int8Options) -> None:
+    """Measure, print a table for each condition, save what is asked for."""
     torch.set_num_threads(1)  # before the processes are forked
     _computed()
-    jobs: list[Job] = [
-        (condition, coding, seed) for condition in CONDITIONS for coding in CODINGS for seed in SEEDS
-    ]
+    conditions = CONDITIONS[:2] if options.quick else CONDITIONS
+    seeds, epochs = (SEEDS[:1], 1) if options.quick else (SEEDS, None)
+    jobs = [Job(*job) for job in product(conditions, CODINGS, seeds)]
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(arguments.processes, mp_context=context) as processes:
-        results = dict(zip(jobs, processes.map(measured, jobs), strict=True))
+    with ProcessPoolExecutor(options.processes, mp_context=context) as processes:
+        results = dict(zip(jobs, processes.map(partial(measured, epochs=epochs), jobs), strict=True))
     rows = []
-    for condition in CONDITIONS:
-        rows.append([_row(condition, coding, results) for coding in CODINGS])
-        print_table(condition, rows[-1])
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    content = {"seeds": len(SEEDS), "rows": [row for found in rows for row in found]}
-    arguments.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    for condition in conditions:
+        found = [_row(condition, coding, results) for coding in CODINGS]
+        print_table(condition, found)
+        rows += found
+    if options.json_ is not None:
+        save(options.json_, script=PROGRAM, machine=machine_facts(), seeds=len(seeds), rows=rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(PROGRAM, lambda: run(parse(Int8Options, prog=PROGRAM))))

@@ -20,13 +20,12 @@ import sys
 from pathlib import Path
 
 import psutil
-from chart import draw
 from cold_reads import cold_reads
 from files import can_be_cold, scratch
 from overhead import overheads, print_overheads
 from pydantic import Field
 from readers import READERS
-from report import BenchOptions, machine_facts, print_facts, print_section, refuse_what_cannot_be_saved, save
+from report import BenchOptions, keep, machine_facts, print_facts, print_section, refuse_what_cannot_be_saved
 from warm_reads import warm_reads
 from workload import Workload
 from writers import INT8_WRITERS, WRITERS
@@ -86,18 +85,14 @@ def run(options: LoaderBenchOptions) -> None:
             print("page cache cold: not measured, this system keeps the files in memory")
         overhead = overheads(folder, workload)
         print_overheads(overhead, workload.batch)
-    if options.json_ is not None:
-        save(
-            options.json_,
-            script=PROGRAM,
-            quick=options.quick,
-            machine=facts,
-            workload=workload,
-            sections=sections,
-            overhead=overhead,
-        )
-    if options.chart is not None:
-        draw(sections, options.chart)
+    keep(
+        options,
+        sections,
+        script=PROGRAM,
+        machine=facts,
+        workload=workload,
+        overhead=overhead,
+    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def backbone_in_the_loop(folder: Path) -> list[float]:
         num_workers=2,
         persistent_workers=True,
     )
-    model = timm.create_model(MODEL, num_classes=0).eval()
+    model: Any = timm.create_model(MODEL, num_classes=0).eval()
     probe = PublishedEP(Sizes(classes=CLASSES))
     optimizer = torch.optim.AdamW(probe.parameters(), 1e-3)
     seconds = []

@@ -15,30 +15,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import tyro
 from attention_floor import FloorRow, attention_floor
-from chart import draw
 from measure import Role, Row, Section
 from probe_times import ATTENTION, OURS, PUBLISHED, ProbeTimes, Shape, StepTimes, time_probe
 from published_probes import PUBLISHED as PUBLISHED_FORMS
 from pydantic import Field, PositiveInt
-from report import CONSOLE, machine_facts, refuse_what_cannot_be_saved, save
+from report import CONSOLE, ResultOptions, keep, machine_facts, refuse_what_cannot_be_saved
 from rich.box import SIMPLE
 from rich.progress import Progress
 from rich.table import Table
 
-from configs import FrozenModel, Names, UserError, optional, parse, run_command, unknown_name
+from configs import Names, UserError, optional, parse, run_command, unknown_name
 
 PROGRAM = "bench_probes.py"
 BACKBONES = {"ViT-B/16": 768, "ViT-L/16": 1024}
 QUICK_ROUNDS = 2
 
 
-class ProbeBenchOptions(FrozenModel):
+class ProbeBenchOptions(ResultOptions):
     """Forward and backward of every probe, against its published form and nn.MultiheadAttention, on the CPU.
 
     Example: python benchmarks/bench_probes.py --json probes.json --chart probes.svg
@@ -50,13 +47,6 @@ class ProbeBenchOptions(FrozenModel):
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of tokens and weights")
     threads: Annotated[PositiveInt | None, optional("INT")] = Field(
         default=None, description="instead of PyTorch's own number"
-    )
-    quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
-    chart: Annotated[Path | None, optional("FILE.svg|png")] = Field(
-        default=None, description="draw a bar chart; not by default"
     )
 
     @property
@@ -179,17 +169,7 @@ def run(options: ProbeBenchOptions) -> None:
         print_floor(shape, floor)
         results.append({"shape": shape, "probes": times, "floor": floor})
         sections.append(chart_section(shape, times))
-    if options.json_ is not None:
-        save(
-            options.json_,
-            script=PROGRAM,
-            quick=options.quick,
-            machine=facts,
-            results=results,
-            sections=sections,
-        )
-    if options.chart is not None:
-        draw(sections, options.chart)
+    keep(options, sections, script=PROGRAM, machine=facts, results=results)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def streamed_epochs(folder: Path, sizes: Sizes, probe: str, counts: Sequence[int
     inputs = TokenInputs("pre", None, None)
     tokens = torch.randn(sizes.batch, sizes.tokens, sizes.dim).half()
     held = TokenBatch(torch.zeros(sizes.batch, dtype=torch.long), torch.arange(sizes.batch), patches=tokens)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for count in counts:
         fed = FedStack(trials(probe, count, sizes), inputs)
         batches = SplitBatches([dataset], sizes.batch, residency=residency, device=CPU, training=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from chart import draw
 from files import empty, empty_and_settle, scratch
 from measure import Contender, Section, measure
 from peak_memory import peak_of_writing
@@ -21,11 +20,11 @@ from pydantic import Field
 from report import (
     CONSOLE,
     BenchOptions,
+    keep,
     machine_facts,
     print_facts,
     print_section,
     refuse_what_cannot_be_saved,
-    save,
 )
 from workload import QUICK, Workload
 from writers import WRITERS, Writer
@@ -102,18 +101,7 @@ def run(options: WriterBenchOptions) -> None:
         peak_bytes = peaks(folder / "written", workload)
     print_section(section)
     print_peaks(peak_bytes, workload)
-    if options.json_ is not None:
-        save(
-            options.json_,
-            script=PROGRAM,
-            quick=options.quick,
-            machine=facts,
-            workload=workload,
-            sections=[section],
-            peak_bytes=peak_bytes,
-        )
-    if options.chart is not None:
-        draw([section], options.chart)
+    keep(options, [section], script=PROGRAM, machine=facts, workload=workload, peak_bytes=peak_bytes)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from measure import Row, Section
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = {"ours": "#1b7f5c", "other": "#9aa5b1"}
 CEILING_COLOUR = "#c0392b"
@@ -27,10 +27,6 @@ LOGARITHMIC_FROM = 30
 
 def draw(sections: Sequence[Section], path: Path) -> None:
     """One panel for each section that others are in, fastest on top; the ceilings are dashed lines."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     sections = [section for section in sections if any(row.role == "other" for row in section.rows)]
     heights = [HEAD_INCHES + BAR_INCHES * len(_bars(section)) for section in sections]
     layout = ConstrainedLayoutEngine(w_pad=PADDING_INCHES, h_pad=PADDING_INCHES)

@@ -154,7 +154,8 @@ class VJEPA(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         query = for_each(self.query_K1D, tokens)
         attended = query + self.cross_attention(query, self.token_norm(tokens))
-        return (attended + self.mlp(self.mlp_norm(attended))).squeeze(1)
+        found: torch.Tensor = attended + self.mlp(self.mlp_norm(attended))
+        return found.squeeze(1)
 
 
 class TransformerBlock(nn.Module):
@@ -189,7 +190,8 @@ class VJEPA2(nn.Module):
         query = for_each(self.query_K1D, tokens)
         keys, values = self.keys_values(self.token_norm(self.blocks(tokens))).chunk(2, dim=-1)
         attended = query + attend(self.query(query), keys, values, heads=16)
-        return (attended + self.mlp(self.norm(attended))).squeeze(1)
+        found: torch.Tensor = attended + self.mlp(self.norm(attended))
+        return found.squeeze(1)
 
 
 class SimPool(nn.Module):

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from chart import draw
 from measure import Row, Section
 from pydantic import Field
 from rich.console import Console
@@ -42,10 +42,9 @@ CONSOLE = Console(width=None if Console().is_terminal else 100)
 COLOURS = {"ours": "bold green", "ceiling": "dim", "other": ""}
 
 
-class BenchOptions(FrozenModel):
-    """What every benchmark of the store can be told."""
+class ResultOptions(FrozenModel):
+    """What every benchmark can be told of its results."""
 
-    folder: Path = Field(description="where everything is written; made and removed, it must not exist")
     quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
     json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
         default=None, description="save every number and the facts of the machine; not by default"
@@ -54,21 +53,25 @@ class BenchOptions(FrozenModel):
         default=None, description="draw a bar chart; not by default"
     )
 
+
+class BenchOptions(ResultOptions):
+    """What every benchmark of the store can be told."""
+
+    folder: Path = Field(description="where everything is written; made and removed, it must not exist")
+
     @property
     def workload(self) -> Workload:
         """The sizes that are measured."""
         return QUICK if self.quick else Workload()
 
 
-def refuse_what_cannot_be_saved(options: BenchOptions) -> None:
+def refuse_what_cannot_be_saved(options: ResultOptions) -> None:
     """Raise `UserError` now rather than after the run."""
     for path in (options.json_, options.chart):
         if path is not None and not path.resolve().parent.is_dir():
             raise UserError(f"{path.parent} is no folder: make it first")
     if options.chart is not None and options.chart.suffix not in (".svg", ".png"):
         raise UserError(f"--chart {options.chart}: name a .svg or a .png")
-    if options.chart is not None and find_spec("matplotlib") is None:
-        raise UserError(f"--chart needs matplotlib: {INSTALL}")
 
 
 def machine_facts() -> dict[str, Any]:
@@ -104,6 +107,14 @@ def _cpu_model() -> str:
 def save(path: Path, **content: Any) -> None:
     """Write one run as JSON."""
     path.write_text(json.dumps(content, indent=1, default=asdict) + "\n")
+
+
+def keep(options: ResultOptions, sections: Sequence[Section], **content: Any) -> None:
+    """Save and draw one run where that was asked for."""
+    if options.json_ is not None:
+        save(options.json_, quick=options.quick, sections=sections, **content)
+    if options.chart is not None:
+        draw(sections, options.chart)
 
 
 def print_facts(facts: dict[str, Any], workload: Workload) -> None:

@@ -20,7 +20,11 @@ MOST_VIEWS = 2**16
 Device = Annotated[
     str | None, optional("NAME"), Field(description="cuda, cpu, …; without it, the fastest there is")
 ]
-HubColumn = Annotated[str | None, optional("NAME"), Field(description="of an hf: data set")]
+HubColumn = Annotated[
+    str | None,
+    optional("NAME"),
+    Field(description="of hf:, parquet: and csv:; of webdataset: a file's extension or a JSON key"),
+]
 
 
 class TokenOptions(FrozenModel):
@@ -33,7 +37,8 @@ class TokenOptions(FrozenModel):
     )
     dataset: str = Field(
         description="a name in configs/datasets, folder:PATH (one folder per class, inside train/, "
-        "val/, … or not), or hf:OWNER/NAME[:CONFIG] on the Hugging Face Hub"
+        "val/, … or not), hf:OWNER/NAME[:CONFIG] on the Hugging Face Hub, parquet:, webdataset: or csv:PATH; "
+        "NAME=KIND:PLACE for a named one that lies elsewhere"
     )
     split: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="the split to extract; without it, all"

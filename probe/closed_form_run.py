@@ -12,7 +12,7 @@ from configs import TokenState
 from probe.closed_form import Accuracies, Classifier, LogisticRegression, NearestNeighbours, Workplace
 from probe.data import ProbeData
 from probe.features import VECTORS, Features, read_features
-from probe.grid import block_sets, token_states, training_images
+from probe.grid import block_sets, held_out_share, token_states, training_images
 from probe.names import CLOSED_FORM
 from probe.neighbours import retrieval_scores
 from probe.options import FitOptions
@@ -20,8 +20,6 @@ from probe.passes import training_memory
 from probe.selection import Answer
 from probe.training_data import ImageChoice, open_training_data
 from probe.trial_spec import TrainingImages
-
-HELD_OUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class _Read:
 def _read(options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages) -> _Read:
     vectors = VECTORS[question.name.partition("_")[2]]
     inputs = data.inputs(question.state, options.combine)
-    choice = ImageChoice(images, options.held_out or HELD_OUT, options.order_seed)
+    choice = ImageChoice(images, held_out_share(options), options.order_seed)
     opened = open_training_data(data, question.blocks, inputs.arrays(vectors), choice, verify=options.verify)
     assert opened.held_out is not None
     train, held_out, evaluation = (

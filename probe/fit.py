@@ -14,8 +14,9 @@ from configs import UserError, load_recipe
 from probe.closed_form_run import closed_form_results
 from probe.data import ProbeData, open_probe_data
 from probe.freed_memory import keep_freed_memory
-from probe.grid import block_sets, something_to_choose, token_states, trial_grid
+from probe.grid import block_sets, held_out_share, something_to_choose, token_states, trial_grid
 from probe.layer_plot import save_layer_plot
+from probe.names import CLOSED_FORM
 from probe.options import FitOptions
 from probe.parts import Part, plan_parts
 from probe.passes import training_memory
@@ -27,9 +28,6 @@ from probe.selection import Answer, answers
 from probe.trial_run import TrialRun
 from probe.trial_spec import TrialSpec
 from probe.view_policy import view_policy
-
-HELD_OUT = 0.1
-"""Share of the training images that choose, where there is something to choose."""
 
 
 @speaking_as_one()
@@ -92,9 +90,9 @@ def _opened(place: RunPlace, config: Mapping[str, Any]) -> Iterator[RunFolder | 
 
 def _held_out_share(options: FitOptions, specs: Sequence[TrialSpec]) -> float:
     chosen = something_to_choose(list(specs))
-    share = options.held_out
-    if share is None:
-        share = HELD_OUT if chosen else 0.0
+    share = held_out_share(options) if chosen or options.held_out is not None else 0.0
+    if options.held_out == 0 and set(options.probe) & set(CLOSED_FORM):
+        raise UserError("--held-out 0: knn and logreg choose their settings on held-out images")
     if options.prune and not (share and chosen):
         raise UserError("--prune compares learning rates and weight decays on held-out images: give several")
     return share

@@ -63,6 +63,15 @@ def trial_grid(options: FitOptions, recipe: RecipeConfig, data: ProbeData) -> li
     ]
 
 
+HELD_OUT = 0.1
+"""Share of the training images that choose, unless another is given."""
+
+
+def held_out_share(options: FitOptions) -> float:
+    """Of the training images, where there is something to choose."""
+    return HELD_OUT if options.held_out is None else options.held_out
+
+
 def something_to_choose(specs: list[TrialSpec]) -> bool:
     """Whether any question has several learning rates or weight decays."""
     return len({spec.choice for spec in specs}) > 1

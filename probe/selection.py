@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from probe.outcome import Outcome
 
-Choice = tuple[float, float]
-
 
 @dataclass(frozen=True)
 class Answer:

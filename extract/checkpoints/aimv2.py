@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from extract.checkpoints.layout import Layout, State
+from extract.checkpoints.layout import Layout, State, renamed
 
 _RENAMED = {
     "preprocessor.patchifier.": "patch_embed.",
@@ -19,12 +19,7 @@ _RENAMED = {
 
 
 def _convert(state: State, model: nn.Module) -> State:
-    converted: State = {}
-    for name, tensor in state.items():
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        converted[name] = tensor
-    return converted
+    return renamed(state, _RENAMED)
 
 
 AIMV2 = Layout("aimv2", convert=_convert)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from extract.checkpoints.layout import Layout, State
+from extract.checkpoints.layout import Layout, State, renamed
 
 _RENAMED = {
     ".residual1.fn.": ".attn.",
@@ -16,12 +16,7 @@ _RENAMED = {
 
 
 def _convert(state: State, model: nn.Module) -> State:
-    converted: State = {}
-    for name, tensor in state.items():
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        converted[name] = tensor
-    return converted
+    return renamed(state, _RENAMED)
 
 
 CAPI = Layout(

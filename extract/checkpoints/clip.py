@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from extract.checkpoints.layout import Layout, State
+from extract.checkpoints.layout import Layout, State, renamed
 
 _RENAMED = {
     "conv1.": "patch_embed.proj.",
@@ -23,11 +23,7 @@ _RENAMED = {
 
 
 def _convert(state: State, model: nn.Module) -> State:
-    converted: State = {}
-    for name, tensor in state.items():
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        converted[name] = tensor
+    converted = renamed(state, _RENAMED)
     converted["cls_token"] = converted["cls_token"][None, None]
     converted["pos_embed"] = converted["pos_embed"][None]
     return converted

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from extract.checkpoints.layout import Layout, State
+from extract.checkpoints.layout import Layout, State, renamed
 
 _RENAMED = {".ls1.gamma": ".gamma_1", ".ls2.gamma": ".gamma_2", "storage_tokens": "reg_token"}
 
 
 def _convert(state: State, model: Any) -> State:
     converted: State = {}
-    for name, tensor in state.items():
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
+    for name, tensor in renamed(state, _RENAMED).items():
         if name.endswith(".attn.qkv.bias"):  # bias_mask holds the key's third at zero
             block = name.removesuffix("qkv.bias")
             converted[f"{block}q_bias"], _, converted[f"{block}v_bias"] = tensor.chunk(3)

@@ -7,7 +7,7 @@ from huggingface_hub import hf_hub_download
 from torch import nn
 
 from configs import UserError
-from extract.checkpoints.layout import Layout, State
+from extract.checkpoints.layout import Layout, State, renamed
 
 VAE = "stabilityai/sd-vae-ft-mse"
 
@@ -26,14 +26,8 @@ def _convert(state: State, model: nn.Module) -> State:
     if "x_embedder.proj.weight" not in state or not hasattr(model, "vae"):
         raise ValueError("no DiT")  # before anything is downloaded
     vae = {name: tensor for name, tensor in state.items() if name.startswith("vae.")}
-    converted = vae or _vae_encoder()
-    for name, tensor in state.items():
-        if name in vae:
-            continue
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        converted[name] = tensor
-    return converted
+    own = {name: tensor for name, tensor in state.items() if name not in vae}
+    return (vae or _vae_encoder()) | renamed(own, _RENAMED)
 
 
 def _vae_encoder() -> State:
@@ -50,11 +44,9 @@ def _vae_encoder() -> State:
 def vae_encoder(state: State) -> State:
     """The encoder's tensors of a VAE in diffusers' names, old and new, under `vae.`."""
     converted: State = {}
-    for name, tensor in state.items():
+    for name, tensor in renamed(state, _OLD_ATTENTION).items():
         if not name.startswith(("encoder.", "quant_conv.")):
             continue
-        for old, new in _OLD_ATTENTION.items():
-            name = name.replace(old, new)
         is_convolution = ".attentions." in name and tensor.ndim == 4  # old files have 1 × 1 convolutions
         converted[f"vae.{name}"] = tensor[:, :, 0, 0] if is_convolution else tensor
     return converted

@@ -17,6 +17,16 @@ def _unchanged(state: State, model: nn.Module) -> State:
     return state
 
 
+def renamed(state: State, names: Mapping[str, str]) -> State:
+    """`state` with every part of a name that is in `names` replaced, one after another."""
+    found: State = {}
+    for name, tensor in state.items():
+        for old, new in names.items():
+            name = name.replace(old, new)
+        found[name] = tensor
+    return found
+
+
 @dataclass(frozen=True)
 class Layout:
     """From a file's content to the model's own names, and which tensors may be left over."""

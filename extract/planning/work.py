@@ -71,7 +71,10 @@ def plan_work(options: TokenOptions, images: int | None = None) -> Work:
 
 def _is_on_the_hub(dataset: str) -> bool:
     """Whether opening what `--dataset` says would need the network."""
-    source = load_dataset(dataset).source if dataset in names("datasets") else dataset
+    name, given, elsewhere = dataset.partition("=")  # NAME=KIND:PLACE
+    source = dataset
+    if name in names("datasets"):
+        source = elsewhere if given else load_dataset(name).source
     kind, _, place = source.partition(":")
     return kind == "hf" and not Path(place.partition(":")[0]).exists()
 

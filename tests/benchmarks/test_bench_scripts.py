@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ WRITERS = {
     ".pt file per image",
 }
 OPTIONAL = {"zarrs", "tensorstore", "webdataset"}
-DRAWS = find_spec("matplotlib") is not None
 
 
 def run(script: str, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -55,13 +53,11 @@ def run(script: str, folder: Path, *words: object) -> subprocess.CompletedProces
 
 
 def results(script: str, folder: Path) -> dict[str, Any]:
-    """What a quick run saves, and draws where it can; nothing else is left in `folder`."""
-    chart = ["--chart", "chart.png"] if DRAWS else []
-    ended = run(script, folder, "--quick", "--json", "result.json", *chart)
+    """What a quick run saves and draws; nothing else is left in `folder`."""
+    ended = run(script, folder, "--quick", "--json", "result.json", "--chart", "chart.png")
     assert ended.returncode == 0, ended.stderr
-    assert {path.name for path in folder.iterdir()} == {"result.json", *chart[1:]}
-    if DRAWS:
-        assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in folder.iterdir()} == {"result.json", "chart.png"}
+    assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
     assert max(map(len, ended.stdout.splitlines())) <= 100
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
@@ -107,6 +103,26 @@ def test_the_benchmark_of_extraction_measures_it_beside_its_parts(tmp_path: Path
         assert section["ceiling"] == min("forward alone", "decode alone", key=speeds.__getitem__)
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_int8_compares_every_coding_with_float32(tmp_path: Path) -> None:
+    ended = run("bench_int8.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    rows = json.loads((tmp_path / "result.json").read_text())["rows"]
+    codings = {row["coding"]: row for row in rows if row["condition"] == "bundled"}
+    assert {"float32", "float16", "bfloat16", "int8"} <= codings.keys()
+    assert (
+        codings["float32"]["token_error"]["patches"] == 0 < codings["int8"]["token_error"]["patches"] < 0.01
+    )
+    assert {"lp/360", "ep32/360", "knn/360"} <= codings["int8"]["probes"].keys()
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("bench_*.py")))
+def test_every_benchmark_has_a_help_text(script: str, tmp_path: Path) -> None:
+    ended = run(script, tmp_path, "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "usage: bench_" in ended.stdout
+
+
 @pytest.mark.parametrize("script", ["bench_loader.py", "bench_writer.py"])
 def test_a_folder_that_exists_is_refused_and_kept(script: str, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
@@ -117,7 +133,6 @@ def test_a_folder_that_exists_is_refused_and_kept(script: str, tmp_path: Path) -
     assert (tmp_path / "mine" / "file").read_text() == "kept"
 
 
-@pytest.mark.skipif(not DRAWS, reason="drawn by matplotlib")
 def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
     row = {"image_bytes": 1, "images_per_second": 1.0, "fastest_share": 1.0, "seconds_per_image": [1.0]}
     row |= {"ceiling_share_low": 1.0, "ceiling_share_high": 1.0}

@@ -93,3 +93,8 @@ def test_retrieval_is_reported_where_it_is_asked_for(
 def test_more_neighbours_than_images_are_refused(options: MakeOptions) -> None:
     with pytest.raises(UserError, match="--neighbours: all are more than the"):
         run_fit(options(probe=("knn",), neighbours=(10_000,)))
+
+
+def test_without_held_out_images_nothing_can_be_chosen(options: MakeOptions) -> None:
+    with pytest.raises(UserError, match="--held-out 0: knn and logreg choose"):
+        run_fit(options(probe=("lp", "knn"), held_out=0))

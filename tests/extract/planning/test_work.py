@@ -63,9 +63,10 @@ def test_a_stated_number_is_that_of_the_only_split(split: str | None, name: str)
     assert planned("hf:nobody/nothing", 10**9, split=split).images == {name: 10**9}
 
 
-def test_a_data_set_on_the_hub_must_be_counted_by_the_user() -> None:
-    with pytest.raises(UserError, match=r"how many images has hf:nobody/nothing\? .*--images"):
-        planned("hf:nobody/nothing")
+@pytest.mark.parametrize("dataset", ["hf:nobody/nothing", "imagenet=hf:nobody/nothing"])
+def test_a_data_set_on_the_hub_must_be_counted_by_the_user(dataset: str) -> None:
+    with pytest.raises(UserError, match=rf"how many images has {dataset}\? .*--images"):
+        planned(dataset)
 
 
 def test_an_unknown_data_set_gets_the_nearest_ones_though_its_size_is_stated() -> None:
