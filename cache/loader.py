@@ -14,6 +14,7 @@ from cache.batch import TokenBatch
 from cache.batch_buffers import BatchBuffers
 from cache.batching import Batching
 from cache.dataset import TokenDataset
+from cache.device_copies import copied_ahead
 from cache.epoch_order import drawn_views, global_order
 from cache.free_memory import free_host_memory
 from cache.page_cache import prefetch_in_background
@@ -126,7 +127,10 @@ class TokenLoader:
     def __iter__(self) -> Iterator[TokenBatch]:
         first, self._first = self._first, 0
         self._given = first
-        for batch in self._from_tier(first):
+        batches = self._from_tier(first)
+        if self.device.type == "cuda" and self.residency.tier != "device":
+            batches = copied_ahead(batches, self.device)
+        for batch in batches:
             self._given += 1
             yield batch if batch.labels.device == self.device else batch.to(self.device)
 
