@@ -4,6 +4,7 @@ A store holds one frozen backbone's tokens, in ordinary Zarr v3 or HDF5: see doc
 this one are stores, not code. The rooms:
 
 - opening: `store`; `manifest` and `shard_record` (the JSON files), `arrays` (names, dtypes, shapes),
+  `thumbnails` (small pictures beside the tokens),
   `final_norm`, `permutation` (orders that stay the same for ever)
 - file formats: `engine` (the contract), `engines` (by name), `zarr_engine`, `hdf5_engine`, `hdf5_files`
 - values: `encode` (to the stored dtype and back), `int8`, `checksum`
@@ -25,7 +26,7 @@ from cache.batch import TokenArray, TokenBatch
 from cache.dataset import TokenDataset
 from cache.derive import derive_store
 from cache.derive_options import DeriveOptions
-from cache.device import chosen_device, launch
+from cache.device import chosen_device, launch, leaving_in_order
 from cache.disk_space import free_bytes, missing_bytes
 from cache.encode import Encoded, decode, encode, refuse_unless_finite
 from cache.final_norm import FinalNorm
@@ -36,11 +37,13 @@ from cache.manifest import (
     Augmentation,
     BackboneIdentity,
     BlockGeometry,
+    Computation,
     DatasetIdentity,
     SplitManifest,
     StoreFormat,
     StoreManifest,
     differences,
+    stored_split,
 )
 from cache.permutation import random_bits, seeded_permutation
 from cache.residency import Residency, Tier, choose_residency
@@ -49,16 +52,19 @@ from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
 from cache.split_writer import SplitWriter
 from cache.store import Store, create_store, open_split_writer
+from cache.thumbnails import THUMBNAILS, thumbnail_array
 from cache.verify import Damage, verify_split, verify_store
 from cache.write_errors import INTERRUPTED
 
 __all__ = [
     "INTERRUPTED",
     "RECORD_ARRAYS",
+    "THUMBNAILS",
     "ArraySpec",
     "Augmentation",
     "BackboneIdentity",
     "BlockGeometry",
+    "Computation",
     "Damage",
     "DatasetIdentity",
     "DeriveOptions",
@@ -92,6 +98,7 @@ __all__ = [
     "free_device_memory",
     "free_host_memory",
     "launch",
+    "leaving_in_order",
     "missing_bytes",
     "open_split_writer",
     "random_bits",
@@ -99,6 +106,8 @@ __all__ = [
     "scale_name",
     "seeded_permutation",
     "split_info",
+    "stored_split",
+    "thumbnail_array",
     "token_arrays",
     "verify_split",
     "verify_store",

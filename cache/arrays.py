@@ -15,13 +15,14 @@ TokenDtype = Literal["float16", "bfloat16", "float32", "int8"]
 """How tokens are stored. NumPy, Zarr and HDF5 have no bfloat16: its bits are stored as uint16. int8 patches
 have their scales beside them, in a float16 array of the same name and `_scale`."""
 
-StoredDtype = Literal["float16", "bfloat16", "float32", "int8", "int64"]
+StoredDtype = Literal["float16", "bfloat16", "float32", "int8", "uint8", "int64"]
 
 _STORAGE: dict[str, str] = {
     "float16": "<f2",
     "bfloat16": "<u2",
     "float32": "<f4",
     "int8": "|i1",
+    "uint8": "|u1",
     "int64": "<i8",
 }
 

@@ -20,7 +20,7 @@ from cache.remove import RemoveOptions, remove
 from cache.store import Store
 from cache.verify import verify_store
 from cache.write_errors import INTERRUPTED
-from configs import FrozenModel, Verb, run_command, run_verb
+from configs import FrozenModel, Json, Verb, run_command, run_verb
 
 EXIT_DAMAGED = 1
 VERB_ENTRY_POINTS = "frozen_tokens.cache_verbs"
@@ -33,9 +33,7 @@ class InfoOptions(FrozenModel):
     """
 
     path: Annotated[Path, tyro.conf.Positional] = Field(description="the store")
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        default=False, description="print JSON, with the images of each class as {class, name, images}"
-    )
+    json_: Json = False
 
 
 def show_info(options: InfoOptions) -> None:
@@ -55,9 +53,7 @@ class VerifyOptions(FrozenModel):
 
     path: Annotated[Path, tyro.conf.Positional] = Field(description="the store")
     workers: PositiveInt = Field(default=os.cpu_count() or 1, description="threads that read and check")
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        default=False, description="print damages as JSON"
-    )
+    json_: Json = False
 
 
 def show_verification(options: VerifyOptions) -> None:

@@ -11,9 +11,10 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from cache.arrays import TokenDtype
 from cache.manifest import StoreFormat
 from cache.subset import SubsetChoice, read_class_list, read_sample_list
+from cache.thumbnails import THUMBNAILS
 from configs import FrozenModel, Names, UserError, optional, unknown_name
 
-KEEPABLE = ("patches", "prefix", "mean")
+KEEPABLE = ("patches", "prefix", "mean", THUMBNAILS)
 """What `--keep` may name; `mean` stands for mean and mean_normed, and scales go with their tokens."""
 
 
@@ -44,7 +45,7 @@ class DeriveOptions(FrozenModel):
     )
     keep: Annotated[Names, optional("NAME[,NAME…]")] = Field(
         default=(),
-        description="only these arrays: patches, prefix, mean (with and without the final norm); "
+        description="only these arrays: patches, prefix, mean (with and without the final norm), thumbnails; "
         "without it, all that SRC holds",
     )
     classes: Annotated[Names, optional("NAME[,NAME…]")] = Field(

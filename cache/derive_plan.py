@@ -27,13 +27,13 @@ class SplitPlan:
 
     @cached_property
     def copied(self) -> tuple[str, ...]:
-        """The token arrays whose records are the source's, byte for byte."""
+        """The arrays of tokens and thumbnails whose records are the source's, byte for byte."""
         recomputed = () if self.pooling is None else MEANS
         return tuple(
             array.name
             for array in self.manifest.arrays
             if array in self.source.manifest.arrays and array not in RECORD_ARRAYS
-            if array.name.split("/")[1] not in recomputed
+            if array.name.rpartition("/")[2] not in recomputed
         )
 
     def computed(self, block: int) -> set[str]:

@@ -7,6 +7,7 @@ from cache.derive_options import KEEPABLE, DeriveOptions
 from cache.grid import Pooling, pooled_grid
 from cache.manifest import StoreManifest
 from cache.split_reader import SplitReader
+from cache.thumbnails import THUMBNAILS
 from configs import UserError
 
 MEANS = ("mean", "mean_normed")
@@ -15,8 +16,8 @@ MEANS = ("mean", "mean_normed")
 def derived_arrays(
     split: SplitReader, planned: StoreManifest, pooling: Pooling | None, options: DeriveOptions
 ) -> tuple[ArraySpec, ...]:
-    """The token arrays that are kept, as extraction orders them."""
-    arrays = []
+    """The token arrays that are kept, as extraction orders them, and the thumbnails."""
+    arrays: list[ArraySpec] = []
     for block in _chosen_blocks(split, options.blocks, len(planned.backbone.blocks)):
         kinds = _kept_kinds(split, block, options.keep)
         if pooling is not None:
@@ -34,7 +35,7 @@ def derived_arrays(
         arrays += [spec for spec in specs if "mean" in kinds or spec.name.split("/")[1] not in MEANS]
     if options.dtype is not None and all(spec.name.split("/")[1] in MEANS for spec in arrays):
         raise UserError("--dtype is for patches and prefix, of which nothing is kept: means are float32")
-    return tuple(arrays)
+    return (*arrays, *_thumbnails(split, options.keep))
 
 
 def _chosen_blocks(split: SplitReader, text: str | None, depth: int) -> list[int]:
@@ -51,6 +52,13 @@ def _chosen_blocks(split: SplitReader, text: str | None, depth: int) -> list[int
     return sorted(numbers)
 
 
+def _thumbnails(split: SplitReader, keep: tuple[str, ...]) -> list[ArraySpec]:
+    held = [array for array in split.manifest.arrays if array.name == THUMBNAILS]
+    if THUMBNAILS in keep and not held:
+        raise UserError(f"--keep {','.join(keep)}: {split.name} holds no thumbnails")
+    return held if not keep or THUMBNAILS in keep else []
+
+
 def _holds(split: SplitReader, block: int, kind: str) -> bool:
     name = array_name(block, kind)
     return any(array.name == name for array in split.manifest.arrays)
@@ -58,10 +66,10 @@ def _holds(split: SplitReader, block: int, kind: str) -> bool:
 
 def _kept_kinds(split: SplitReader, block: int, keep: tuple[str, ...]) -> set[str]:
     held = {kind for kind in KEEPABLE if _holds(split, block, kind)}
-    for kind in sorted(set(keep) - held):
+    for kind in sorted(set(keep) - held - {THUMBNAILS}):
         kinds = ", ".join(sorted(held))
         raise UserError(f"--keep {','.join(keep)}: {split.name} holds {kinds} of block {block}, no {kind}")
-    return set(keep) or held
+    return set(keep) - {THUMBNAILS} if keep else held
 
 
 def _require_poolable(split: SplitReader, block: int, kinds: set[str], pooling: Pooling) -> None:

@@ -44,6 +44,7 @@ def _encode(plan: SplitPlan, shard: ShardWriter, name: str, first: int, tokens: 
     """Write `tokens`, float32 (V, m, …), in the array's dtype."""
     dtype = plan.manifest.array(name).dtype
     assert dtype != "int64"
+    assert dtype != "uint8"
     encoded = encode(tokens, dtype)
     refuse_unless_finite(encoded, tokens, name, dtype)
     ends = {"minimum": encoded.minimum.item(), "maximum": encoded.maximum.item()}
@@ -85,10 +86,10 @@ def _decoded(source: SplitReader, name: str, records: np.ndarray) -> torch.Tenso
 
 
 def _stored(source: SplitReader, name: str, records: np.ndarray) -> np.ndarray:
-    """Records of a token array as stored, (V, m, …). Raises `UserError` where one is damaged."""
+    """Records as stored, (V, m, …), or (m, …) without views. Raises `UserError` where one is damaged."""
     array = source.manifest.array(name)
     found = np.empty(array.shape(len(records)), array.storage_dtype)
-    for view, rows in enumerate(found):
+    for view, rows in enumerate(found if array.views else found[np.newaxis]):
         source.gather(name, records, rows, view)
         source.require_sound(name, records, rows, view)
     return found

@@ -30,6 +30,7 @@ def split_info(split: SplitReader) -> dict[str, Any]:
         "format": manifest.format,
         "order": manifest.order,
         "views": manifest.views,
+        "augmentation": manifest.augmentation and manifest.augmentation.model_dump(),
         "shards": manifest.shards,
         "shards_stored": len(stored),
         "shard_size": manifest.shard_size,
@@ -59,6 +60,12 @@ def store_info(store: Store) -> dict[str, Any]:
     }
 
 
+def _views(split: dict[str, Any]) -> str:
+    """Their number, and what made those after the first."""
+    made = split["augmentation"]
+    return f"{split['views']}, {made['name']}, seed {made['seed']}" if made else str(split["views"])
+
+
 def print_info(info: dict[str, Any]) -> None:
     """Show `store_info` as tables."""
     backbone = info["backbone"]
@@ -81,7 +88,16 @@ def print_info(info: dict[str, Any]) -> None:
         identity.add_row(name, str(value))
     splits = Table(title="splits")
     splits.add_column("split")
-    for column in ("records", "left out", "classes × images", "shards", "MB", "format"):
+    augmented = any(split["augmentation"] for split in info["splits"].values())
+    for column in (
+        "records",
+        *(["views"] * augmented),
+        "left out",
+        "classes × images",
+        "shards",
+        "MB",
+        "format",
+    ):
         splits.add_column(column, justify="right")
     for name, split in info["splits"].items():
         counts = [held["images"] for held in split["images_per_class"]]
@@ -89,6 +105,7 @@ def print_info(info: dict[str, Any]) -> None:
         splits.add_row(
             name,
             f"{split['records']:,}",
+            *([_views(split)] * augmented),
             str(split["left_out"]),
             spread,
             f"{split['shards_stored']}/{split['shards']}",

@@ -86,6 +86,18 @@ class Augmentation(FrozenModel):
     seed: int
 
 
+class Computation(FrozenModel):
+    """How the backbone computed the batches: decides the last bits of tokens, which rounding leaves open.
+
+    `channels_last`: images and convolutions lie in memory with the channels last. `compiled`: by
+    `torch.compile`, with every batch filled up to `batch_size`.
+    """
+
+    batch_size: PositiveInt
+    channels_last: bool = False
+    compiled: bool = False
+
+
 class SplitManifest(FrozenModel):
     """`manifest.json` of a split."""
 
@@ -103,12 +115,15 @@ class SplitManifest(FrozenModel):
     format: StoreFormat
     shard_size: PositiveInt
     arrays: tuple[ArraySpec, ...]
+    computation: Computation | None = None
+    """None, and absent from the file, where it was not recorded: in older stores."""
 
     @model_serializer(mode="wrap")
-    def _without_absent_augmentation(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
-        if self.augmentation is None:
-            fields.pop("augmentation", None)  # a split of one view has the bytes that it always had
+        for name in ("augmentation", "computation"):
+            if getattr(self, name) is None:
+                fields.pop(name, None)  # a split without it has the bytes that it always had
         return fields
 
     @property
@@ -177,6 +192,12 @@ def read_manifest(path: Path, schema: type[ManifestT]) -> ManifestT:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (UserError, ValueError) as error:  # the fields, or the JSON itself
         raise UserError(f"{path} is damaged, or not of format {FORMAT_VERSION}: {error}") from None
+
+
+def stored_split(folder: Path) -> SplitManifest | None:
+    """The manifest of the split in `folder`; None where there is no split yet."""
+    path = folder / MANIFEST
+    return read_manifest(path, SplitManifest) if path.exists() else None
 
 
 def differences(stored: Any, given: Any, path: str = "") -> list[str]:

@@ -19,7 +19,13 @@ class Store:
     """A store that exists. Raises `UserError` where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / MANIFEST).is_file():
+        try:
+            there = (folder / MANIFEST).is_file()
+        except PermissionError as error:
+            raise UserError(
+                f"cannot read {folder} ({error.strerror}): you may not search it, or a folder above it"
+            ) from None
+        if not there:
             beside = sorted(path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}"))
             found = f"; {folder.parent} holds {', '.join(beside)}" if beside else ""
             raise UserError(

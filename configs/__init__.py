@@ -5,7 +5,21 @@ they may contain, `named` reads them. `errors` holds the one exception that mean
 `command_line` turns typed options into a command, and `units` writes numbers as people read them.
 """
 
-from configs.command_line import Floats, Integers, Names, Size, Verb, optional, parse, run_command, run_verb
+from configs.command_line import (
+    Floats,
+    Headings,
+    Integers,
+    Json,
+    Known,
+    Names,
+    Quiet,
+    Size,
+    Verb,
+    optional,
+    parse,
+    run_command,
+    run_verb,
+)
 from configs.errors import UserError, unknown_name
 from configs.named import load_backbone, load_dataset, load_recipe, load_sweep, names
 from configs.schema import (
@@ -24,8 +38,12 @@ __all__ = [
     "DatasetConfig",
     "Floats",
     "FrozenModel",
+    "Headings",
     "Integers",
+    "Json",
+    "Known",
     "Names",
+    "Quiet",
     "RecipeConfig",
     "Size",
     "SweepConfig",

@@ -4,6 +4,12 @@
 split of a store and `extract_split` fills it.
 """
 
+import os
+
+# Threads of a CPU's forward pass wait asleep, not in a loop: data workers need the cores. It is read once,
+# when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from extract.backbone import Backbone, BlockTokens
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions

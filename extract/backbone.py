@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from cache import BackboneIdentity
+from cache import BackboneIdentity, Computation
 from configs import TokenState
 from extract.final_norm import find_final_norm
 from extract.geometry import gives_prefix, measure_geometry, with_prefix
@@ -56,6 +56,8 @@ class Backbone(nn.Module):
         self.amp = amp
         self.normalize = Normalize(transform)
         self._has_prefix = gives_prefix(model)
+        self._computation = Computation(batch_size=1)
+        self._compiled: Callable[..., list[BlockTokens]] | None = None
         self._measure()
         self.tokens_state: TokenState = tokens or ("post" if self.final_norm else "pre")
 
@@ -93,8 +95,32 @@ class Backbone(nn.Module):
         with torch.autocast(
             images.device.type, dtypes.get(self.amp, torch.bfloat16), enabled=self.amp != "none"
         ):
-            found = self.read(self.normalize(images), sorted(blocks))
+            found = self._read_as_decided(self.normalize(images), sorted(blocks))
         return dict(zip(sorted(blocks), found, strict=True))
+
+    def _read_as_decided(self, images: torch.Tensor, blocks: Sequence[int]) -> list[BlockTokens]:
+        if self._computation.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self._compiled is None:
+            return self.read(images, blocks)
+        count, missing = len(images), self._computation.batch_size - len(images)
+        # one size of batches is compiled once; rows do not depend on one another
+        found = self._compiled(nn.functional.pad(images, (0, 0) * 3 + (0, missing)), blocks)
+        return [
+            BlockTokens(tokens.patches[:count], None if tokens.prefix is None else tokens.prefix[:count])
+            for tokens in found
+        ]
+
+    def compute_as(self, computation: Computation) -> None:
+        """Compute batches so from now on. What is compiled takes no more than `batch_size` images."""
+        if computation == self._computation:
+            return
+        form = torch.channels_last if computation.channels_last else torch.contiguous_format
+        for parameter in self.model.parameters():
+            if parameter.dim() == 4:  # the kernels of convolutions
+                parameter.data = parameter.data.contiguous(memory_format=form)
+        self._compiled = torch.compile(self.read, dynamic=False) if computation.compiled else None
+        self._computation = computation
 
     def place_on(self, device: torch.device) -> None:
         """Move the model, its normalisation and its final norm to `device`."""

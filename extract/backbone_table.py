@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,14 @@ Not proven of any but mae_digits: that the real weights, which were not at hand,
 There are no official weights of MAE ViT-S."""
 
 
-def show_backbones() -> None:
-    """Print the table and what its columns mean."""
+def show_backbones(*, as_json: bool = False) -> None:
+    """Print the table and what its columns mean, or its rows as JSON."""
+    if as_json:
+        rows = [
+            dict(zip(COLUMNS, backbone_row(load_backbone(name)), strict=True)) for name in names("backbones")
+        ]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
     table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
     for name in names("backbones"):
         table.add_row(*backbone_row(load_backbone(name)))

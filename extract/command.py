@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -18,15 +20,16 @@ from cache import (
     create_store,
     free_bytes,
     launch,
+    leaving_in_order,
     missing_bytes,
     split_info,
 )
-from configs import UserError, parse, run_command
+from configs import parse, run_command
 from extract.backbone import Backbone
 from extract.backbone_table import show_backbones
 from extract.disk_space import require_space
 from extract.open_backbone import open_backbone
-from extract.options import ExtractOptions, TokenOptions, chosen_blocks, is_training
+from extract.options import ExtractOptions, TokenOptions, chosen_blocks, require_training_split
 from extract.part import Part
 from extract.pipeline import SplitResult, extract_split
 from extract.planning import PlanOptions, show_plan
@@ -49,16 +52,19 @@ def store_manifest(backbone: Backbone, options: ExtractOptions) -> StoreManifest
     )
 
 
+@leaving_in_order()
 def extract(options: ExtractOptions) -> None:
     """Extract every split asked for, and say what is stored where; with --plan, only what it would cost."""
     if options.plan:
-        show_plan(PlanOptions(**options.model_dump(include=set(TokenOptions.model_fields))))
+        shared = options.model_dump(include={*TokenOptions.model_fields, "json_"})
+        show_plan(PlanOptions(**shared))
         return
     dataset = open_dataset(
         options.dataset, image_column=options.image_column, label_column=options.label_column
     )
     sources = {split: dataset.open(split) for split in _splits(options, list(dataset.splits))}
     backbone = open_backbone(options.backbone, weights=options.weights, amp=options.amp)
+    backbone.transform |= options.decoding
     blocks = chosen_blocks(options.blocks, len(backbone.blocks))
     device = chosen_device(options.device)
     store = options.out or Path("cache") / backbone.name
@@ -68,25 +74,26 @@ def extract(options: ExtractOptions) -> None:
     }
     if not options.force:
         missing = sum(missing_bytes(store, plan.manifest) for plan in plans.values())
-        require_space(store, missing, free_bytes(store))
+        require_space(store, missing, free_bytes(store), options)
     processes = launch()
     with processes.main_process_first():
         create_store(store, store_manifest(backbone, options), backbone.final_norm)
     backbone.place_on(device)
+    done = []
     for split, source in sources.items():
         result = extract_split(plans[split], backbone, source, device)
         if processes.is_main_process:
             reader = Store(store).split(dataset.name, split)
-            print(_summary(reader, options.part, _rate(result, processes.num_processes)))
+            done.append(_as_data(reader, result, processes.num_processes))
+            if not options.json_:
+                print(_summary(reader, options.part, _rate(result, processes.num_processes)), flush=True)
+    if options.json_ and processes.is_main_process:
+        print(json.dumps({"store": str(store), "splits": done}, indent=1))
 
 
 def _splits(options: ExtractOptions, held: list[str]) -> list[str]:
     splits = held if options.split is None else [options.split]
-    if options.views > 1 and not any(map(is_training, splits)):
-        raise UserError(
-            f"--views {options.views} is for training splits, whose names begin with train: "
-            f"there is {', '.join(splits)}"
-        )
+    require_training_split(options.views, splits)
     return splits
 
 
@@ -96,6 +103,18 @@ def _rate(result: SplitResult, processes: int) -> str:
         return "was complete"
     each = f" in each of {processes} processes" if processes > 1 else ""
     return f"{result.records / result.seconds:,.0f} images/s{each}"
+
+
+def _as_data(reader: SplitReader, result: SplitResult, processes: int) -> dict[str, Any]:
+    """What is stored of a split, and what this run did; `images_per_second` is that of each process."""
+    return {
+        "split": reader.name,
+        "path": str(reader.folder),
+        **split_info(reader),
+        "written_images": result.records * processes,
+        "seconds": result.seconds,
+        "images_per_second": result.records / result.seconds if result.records else None,
+    }
 
 
 def _summary(reader: SplitReader, part: Part, rate: str) -> str:
@@ -123,8 +142,9 @@ def _summary(reader: SplitReader, part: Part, rate: str) -> str:
 
 
 def _run() -> None:
-    if "--list" in sys.argv[1:]:  # as --help: it needs no other option
-        show_backbones()
+    words = sys.argv[1:]
+    if "--list" in words and not {"-h", "--help"} & set(words):  # it needs no other option
+        show_backbones(as_json="--json" in words)
     else:
         extract(parse(ExtractOptions, prog="extract"))
 

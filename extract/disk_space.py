@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache import SplitReader, disk_space, missing_bytes
 from cache.disk_space import existing_folder, free_bytes
+from extract.options import TokenOptions
 
 __all__ = ["existing_folder", "free_bytes", "require_space", "stored_bytes"]
 
@@ -19,8 +20,9 @@ def stored_bytes(split: Path) -> int:
     return manifest.records * manifest.record_bytes - missing_bytes(split.parent.parent, manifest)
 
 
-def require_space(store: Path, missing: int, free: int) -> None:
-    """Raise `UserError` where `missing` bytes are more than what is `free`."""
-    disk_space.require_space(
-        store, missing, free, "choose another --out, --dtype int8 or fewer --blocks, or --force"
-    )
+def require_space(store: Path, missing: int, free: int, options: TokenOptions) -> None:
+    """Raise `UserError`, with what to do, where `missing` bytes are more than what is `free`."""
+    less = [] if options.dtype == "int8" else ["--dtype int8"]
+    less += ["fewer --views"] if options.views > 1 else []
+    advice = f"choose another --out, {' or '.join([*less, 'fewer --blocks'])}, or --force"
+    disk_space.require_space(store, missing, free, advice)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from cache import Encoded, SplitManifest, array_name, encode
+from cache import THUMBNAILS, Encoded, SplitManifest, array_name, encode
 from extract.backbone import Backbone, BlockTokens
 from extract.image_loader import ImageBatch
+from extract.thumbnails import thumbnails
 
 
 def shard_batches(manifest: SplitManifest, shard: int, batch_size: int) -> list[list[int]]:
@@ -20,14 +21,20 @@ def encode_batch(
     batch: ImageBatch, backbone: Backbone, manifest: SplitManifest, device: torch.device
 ) -> dict[str, tuple[Encoded, torch.Tensor]]:
     """Array name → its values for the batch, encoded, and what they were encoded from; both (B, …)."""
-    tokens = backbone(batch.images.to(device, non_blocking=True), manifest.blocks)
+    images = batch.images.to(device, non_blocking=True)
+    tokens = backbone(images, manifest.blocks)
     encoded = {}
     for block, found in tokens.items():
         for kind, values in _arrays_of(found, backbone, list(batch.failures)).items():
             name = array_name(block, kind)
             dtype = manifest.array(name).dtype
             assert dtype != "int64"
+            assert dtype != "uint8"
             encoded[name] = encode(values, dtype), values
+    for spec in manifest.arrays:
+        if spec.name == THUMBNAILS and batch.view == 0:
+            small = thumbnails(images, spec)
+            encoded[spec.name] = Encoded(small, *torch.aminmax(small)), small
     return encoded
 
 

@@ -11,11 +11,12 @@ from multiprocessing.connection import Connection, wait
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.multiprocessing import Pipe, Process
 
 from configs import UserError
 from extract.image_views import ImageViews
-from extract.images import to_rgb, why_unreadable
+from extract.images import decode_smaller, to_rgb, why_unreadable
 from extract.sources import ImageSource
 
 AHEAD = 2
@@ -70,6 +71,13 @@ class _Reader:
     sample_id: np.ndarray
     views: ImageViews
 
+    def decoded(self, sample: int) -> Image.Image:
+        """The image as RGB."""
+        image = self.source.load(sample)
+        if self.views.least_side is not None:
+            decode_smaller(image, self.views.least_side)
+        return to_rgb(image)
+
     def read(self, records: Sequence[int], images: np.ndarray, reading: torch.Tensor) -> dict[int, str]:
         """Fill the first rows of `images` (V, …); what failed. `reading` (1,) is the sample at hand."""
         failures = {}
@@ -79,7 +87,7 @@ class _Reader:
                 sample = int(self.sample_id[record])
                 reading[0] = sample
                 try:
-                    images[:, row] = self.views(to_rgb(self.source.load(sample)), sample)
+                    images[:, row] = self.views(self.decoded(sample), sample)
                 except Exception as error:  # Pillow's plugins raise anything on damaged files
                     images[:, row] = 0
                     failures[row] = f"{self.source.describe(sample)}: {why_unreadable(error)}"

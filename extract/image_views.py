@@ -14,12 +14,8 @@ from torchvision.transforms import functional as transforms
 
 from cache import SplitManifest, random_bits
 from configs import UserError
-from extract.transform import image_transform
+from extract.transform import image_transform, least_side
 
-RRC_FLIP = "rrc_flip"
-"""RandomResizedCrop and horizontal flip, as torchvision trains (Szegedy et al. 2015, arXiv 1409.4842)."""
-
-SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 """At a crop inside the image; after them the largest central one is taken."""
@@ -27,6 +23,24 @@ ATTEMPTS = 10
 VIEWS_BITS = 16
 _STREAMS = 1 << 62
 """Added to an image's number, so that its draws are not those of a record order or an epoch."""
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """Crops of a share of the image's area (least and most), resized bicubically, some of them mirrored."""
+
+    scale: tuple[float, float]
+    flipped: float = 0.0
+    """Share of the crops that are mirrored."""
+
+
+AUGMENTATIONS: dict[str, RandomCrops] = {
+    # RandomResizedCrop and flip as torchvision trains (Szegedy et al. 2015, arXiv 1409.4842)
+    "rrc_flip": RandomCrops((0.08, 1.0), flipped=0.5),
+    # where a part of an image, or its mirror image, is another class: digits, text, signs
+    "rrc_mild": RandomCrops((0.5, 1.0)),
+}
+"""What `--augment` offers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,9 @@ class ImageViews:
     input_size: tuple[int, ...]
     views: int = 1
     seed: int = 0
+    least_side: int | None = None
+    """The shorter side that a JPEG keeps when it is decoded smaller; None: it is decoded whole."""
+    crops: RandomCrops = AUGMENTATIONS["rrc_flip"]
 
     def __call__(self, image: Image.Image, sample: int) -> np.ndarray:
         augmented = (self._augmented(image, sample, view) for view in range(1, self.views))
@@ -47,11 +64,11 @@ class ImageViews:
 
     def _augmented(self, image: Image.Image, sample: int, view: int) -> np.ndarray:
         draws = _uniform(self.seed, sample, view)
-        top, left, height, width = random_crop(image.height, image.width, draws[1:])
+        top, left, height, width = random_crop(image.height, image.width, draws[1:], self.crops.scale)
         crop = transforms.resized_crop(
             image, top, left, height, width, list(self.input_size[1:]), InterpolationMode.BICUBIC
         )
-        upright = transforms.hflip(crop) if draws[0] < 0.5 else crop
+        upright = transforms.hflip(crop) if draws[0] < self.crops.flipped else crop
         return np.asarray(upright).transpose(2, 0, 1)
 
 
@@ -63,21 +80,23 @@ def split_views(manifest: SplitManifest, settings: dict[str, Any]) -> ImageViews
     plain, size = image_transform(settings), tuple(settings["input_size"])
     augmentation = manifest.augmentation
     if manifest.views == 1:
-        return ImageViews(plain, size)
-    if augmentation is None or augmentation.name != RRC_FLIP:
+        return ImageViews(plain, size, least_side=least_side(settings))
+    if augmentation is None or augmentation.name not in AUGMENTATIONS:
         made = f"by {augmentation.name}" if augmentation else "in a way that is not stated"
         split = f"{manifest.dataset.name}/{manifest.dataset.split}"
-        raise UserError(f"{split} has views that were made {made}: only {RRC_FLIP} is known here")
-    return ImageViews(plain, size, manifest.views, augmentation.seed)
+        raise UserError(f"{split} has views that were made {made}: known here are {', '.join(AUGMENTATIONS)}")
+    return ImageViews(plain, size, manifest.views, augmentation.seed, crops=AUGMENTATIONS[augmentation.name])
 
 
-def random_crop(height: int, width: int, draws: np.ndarray) -> tuple[int, int, int, int]:
+def random_crop(
+    height: int, width: int, draws: np.ndarray, scale: tuple[float, float]
+) -> tuple[int, int, int, int]:
     """Top, left, height and width of a crop: torchvision's `RandomResizedCrop.get_params`.
 
     `draws`: (4 · ATTEMPTS,) float64 in [0, 1).
     """
     for area, ratio, down, right in draws.reshape(ATTEMPTS, 4).tolist():
-        target = height * width * (SCALE[0] + (SCALE[1] - SCALE[0]) * area)
+        target = height * width * (scale[0] + (scale[1] - scale[0]) * area)
         low, high = map(math.log, RATIO)
         aspect = math.exp(low + (high - low) * ratio)
         w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))

@@ -45,6 +45,15 @@ def open_image(file: Path | bytes) -> Image.Image:
     return image
 
 
+def decode_smaller(image: Image.Image, least_side: int) -> None:
+    """Have a JPEG decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves both sides `least_side`.
+
+    The decoder then computes fewer of its cosines. Other images, and those decoded already, stay as they are.
+    """
+    if image.format == "JPEG":
+        image.draft(None, (least_side, least_side))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Decode `image` as a viewer would show it: EXIF rotation applied, any mode to 8-bit RGB.
 

@@ -64,7 +64,7 @@ def build_backbone(config: BackboneConfig, *, weights: str | None = None, amp: A
     return Backbone(
         model,
         name=config.name,
-        source=_source(config),
+        source=source_with_arguments(config),
         transform=transform_settings(model, config.transform),
         tokens=config.tokens,
         licence=config.licence,
@@ -99,14 +99,15 @@ def _architecture(config: BackboneConfig, device: torch.device) -> Architecture:
     transform = transform_settings(model, config.transform)
     geometry = measure_geometry(model, torch.zeros(1, *transform["input_size"], device=device))
     norm = _norm_name(model) if geometry.final_norm else None
-    return Architecture(config.name, _source(config), transform, geometry, norm)
+    return Architecture(config.name, source_with_arguments(config), transform, geometry, norm)
 
 
 def _norm_name(model: Any) -> str:
     return f"{type(model.norm).__name__} {model.norm.eps:g}"
 
 
-def _source(config: BackboneConfig) -> str:
+def source_with_arguments(config: BackboneConfig) -> str:
+    """What an identity calls the source: the architecture, and the arguments it is built with."""
     options = "".join(f" {name}={value}" for name, value in config.arguments.items())
     return f"{config.source}{options}"
 

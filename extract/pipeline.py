@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cache import launch, open_split_writer
+from cache import Encoded, SplitManifest, SplitWriter, launch, open_split_writer
 from configs import UserError
 from extract.backbone import Backbone
+from extract.computation import SettledPlan, settle
 from extract.encoding import encode_batch, shard_batches
 from extract.image_loader import ImageBatch, load_images
 from extract.image_views import split_views
@@ -40,37 +41,52 @@ def extract_split(
     Each process that `accelerate launch` started, of every part's job, writes every n-th shard. Those of
     one job return together.
     """
-    manifest = plan.manifest
     processes = launch()
     process, of_all = plan.options.part.process(processes.process_index, processes.num_processes)
     with ExitStack() as stack:
         with processes.main_process_first():  # the files that describe the split are written once
-            split = stack.enter_context(
-                open_split_writer(plan.store, manifest, process=process, processes=of_all)
-            )
-        unfinished = split.unfinished()
+            settled, split = _open(plan, backbone, device, stack, process, of_all)
+        manifest, unfinished = split.manifest, split.unfinished()
         total = sum(manifest.shard_records(shard) for shard in unfinished)
         label = f"{manifest.dataset.name}/{manifest.dataset.split}"
-        progress = stack.enter_context(extraction_progress(label, total, processes.is_main_process))
+        shown = processes.is_main_process and not plan.options.quiet
+        progress = stack.enter_context(extraction_progress(label, total, shown))
         if unfinished:
             with TokenWriter(split, plan.options.dtype, progress.update) as writer:
-                _run(plan, backbone, source, device, unfinished, writer)
+                _run(settled, backbone, source, device, unfinished, writer)
         processes.wait_for_everyone()
         return SplitResult(total, progress.written, progress.seconds)
 
 
+def _open(
+    plan: SplitPlan, backbone: Backbone, device: torch.device, stack: ExitStack, process: int, of_all: int
+) -> tuple[SettledPlan, SplitWriter]:
+    """The plan and a writer for it, open until `stack` ends."""
+    settled = settle(plan, backbone, device)
+    writer = open_split_writer(plan.store, settled.plan.manifest, process=process, processes=of_all)
+    try:
+        return settled, stack.enter_context(writer)
+    except UserError:
+        again = settle(plan, backbone, device)  # another part may have found its batch size meanwhile
+        if again == settled:
+            raise
+    writer = open_split_writer(plan.store, again.plan.manifest, process=process, processes=of_all)
+    return again, stack.enter_context(writer)
+
+
 def _run(
-    plan: SplitPlan,
+    settled: SettledPlan,
     backbone: Backbone,
     source: ImageSource,
     device: torch.device,
     shards: list[int],
     writer: TokenWriter,
 ) -> None:
+    plan, batch_size = settled.plan, settled.computation.batch_size
     batches = load_images(
         source,
         plan.sample_id,
-        [batch for shard in shards for batch in shard_batches(plan.manifest, shard, plan.options.batch_size)],
+        [batch for shard in shards for batch in shard_batches(plan.manifest, shard, batch_size)],
         split_views(plan.manifest, backbone.transform),
         workers=plan.options.decoding_processes,
         pin_memory=device.type == "cuda",
@@ -98,9 +114,21 @@ def _job(
     return TokenJob(
         shard=records[0] // plan.manifest.shard_size,
         first=records[0],
-        tokens=encode_batch(batch, backbone, plan.manifest, device),
+        tokens=_tokens(batch, backbone, plan.manifest, device),
         labels=batch_labels,
         sample_id=plan.sample_id[records],
         failures=batch.failures,
         view=batch.view,
     )
+
+
+def _tokens(
+    batch: ImageBatch, backbone: Backbone, manifest: SplitManifest, device: torch.device
+) -> dict[str, tuple[Encoded, torch.Tensor]]:
+    try:
+        return encode_batch(batch, backbone, manifest, device)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"a batch of {len(batch.records)} images does not fit on {device}: give a smaller --batch-size, "
+            "or auto, and another --out, since a store keeps to one"
+        ) from None

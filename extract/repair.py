@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from cache import ShardRepair, ShardResult, SplitReader, SplitWriter, scale_name, seeded_permutation
+from cache import (
+    Computation,
+    ShardRepair,
+    ShardResult,
+    SplitReader,
+    SplitWriter,
+    scale_name,
+    seeded_permutation,
+)
 from configs import UserError
 from extract.backbone import Backbone
 from extract.encoding import encode_batch, shard_batches
@@ -25,7 +33,7 @@ class Extraction:
     backbone: Backbone
     source: ImageSource
     device: torch.device
-    batch_size: int
+    computation: Computation
     workers: int
 
 
@@ -37,6 +45,7 @@ def repair_shards(
     Batches are the ones that the extraction made, so that on the same machine, with the same batch size, the
     same bytes come back. Raises `UserError` where that is impossible.
     """
+    extraction.backbone.compute_as(extraction.computation)
     for shard in shards:
         shard_writer = writer.begin(shard)
         try:
@@ -54,7 +63,7 @@ def _replace_unsound(split: SplitReader, shard: int, repair: ShardRepair, extrac
     sample_id = _sample_ids(split, shard, repair)
     batches = [
         [record - first for record in batch]
-        for batch in shard_batches(split.manifest, shard, extraction.batch_size)
+        for batch in shard_batches(split.manifest, shard, extraction.computation.batch_size)
         if unsound.intersection(record - first for record in batch)
     ]
     labels = extraction.source.labels[sample_id]

@@ -10,6 +10,7 @@ import tyro
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from cache import (
+    Computation,
     Damage,
     ShardResult,
     SplitReader,
@@ -22,10 +23,12 @@ from cache import (
 )
 from configs import FrozenModel, UserError, Verb, optional
 from extract.backbone import Amp, Backbone
+from extract.computation import require_compiler
 from extract.open_backbone import open_backbone
-from extract.options import Device, HubColumn
+from extract.options import BackboneName, DatasetName, Device, HubColumn, decoding_processes
 from extract.repair import Extraction, repair_shards
 from extract.sources import Dataset, ImageSource, open_dataset
+from extract.transform import DECODING
 
 PRECISIONS: dict[str, Amp] = {"bfloat16 autocast": "bfloat16", "float16 autocast": "float16"}
 """The precision in a backbone's identity → the option that gives it; float32: none."""
@@ -44,10 +47,12 @@ class RepairOptions(FrozenModel):
     """
 
     path: Annotated[Path, tyro.conf.Positional] = Field(description="the store")
-    backbone: str = Field(description="as for extract")
-    dataset: str = Field(description="as for extract; the damage in its splits is repaired")
+    backbone: BackboneName = Field(description="as for extract")
+    dataset: DatasetName = Field(description="as for extract; the damage in its splits is repaired")
     weights: Annotated[str | None, optional("FILE|none")] = Field(default=None, description="as for extract")
-    batch_size: PositiveInt = Field(default=64, description="that of the extraction")
+    batch_size: Annotated[PositiveInt | None, optional("INT")] = Field(
+        default=None, description="that of the extraction, where the store does not say it (64)"
+    )
     workers: Annotated[NonNegativeInt | None, optional("INT")] = Field(
         default=None, description="image-decoding processes, as for extract"
     )
@@ -81,6 +86,7 @@ def _backbone_of(store: Store, options: RepairOptions) -> Backbone:
     stored = store.manifest.backbone
     amp = PRECISIONS.get(stored.precision, "none")
     backbone = open_backbone(options.backbone, weights=options.weights, amp=amp)
+    backbone.transform |= {name: stored.transform[name] for name in DECODING if name in stored.transform}
     found = differences(stored.model_dump(mode="json"), backbone.identity().model_dump(mode="json"))
     if found:
         raise UserError(f"{store.folder} was extracted by another backbone: {'; '.join(found)}")
@@ -105,17 +111,33 @@ def _repair_split(
         print(f"{damage.path}: {damage.what}")
     _refuse_derived(store, split)
     shards = sorted({damage.shard for damage in damages if damage.shard is not None})
+    computation = _computation(split, options.batch_size)
+    if computation.compiled:
+        require_compiler(chosen_device(options.device))
     extraction = Extraction(
         backbone,
         _same_source(split, dataset, name),
         chosen_device(options.device),
-        options.batch_size,
-        options.workers or 0,
+        computation,
+        decoding_processes(options.workers),
     )
     with open_split_writer(store.folder, split.manifest) as writer:  # writes what describes the format anew
         for result in repair_shards(split, writer, shards, extraction):
             print(f"{split.name}: {_in_words(result)}")
     return list(verify_split(SplitReader(split.folder), THREADS, lambda _: None, shards))
+
+
+def _computation(split: SplitReader, batch_size: int | None) -> Computation:
+    """How the split's batches were computed."""
+    recorded = split.manifest.computation
+    if recorded is None:
+        return Computation(batch_size=batch_size or 64)
+    if batch_size not in (None, recorded.batch_size):
+        raise UserError(
+            f"{split.name} was extracted in batches of {recorded.batch_size}, not {batch_size}: leave "
+            "--batch-size out"
+        )
+    return recorded
 
 
 def _refuse_derived(store: Store, split: SplitReader) -> None:

@@ -20,6 +20,7 @@ from cache import (
 from extract.backbone import Backbone
 from extract.options import ExtractOptions, is_training
 from extract.sources import Dataset, ImageSource
+from extract.thumbnails import thumbnail_spec
 
 PATCH_BYTES_PER_SHARD = 256 * 2**20
 
@@ -60,14 +61,14 @@ def plan_split(
         classes=source.classes,
         records=len(sample_id),
         views=views,
-        augmentation=Augmentation(name=options.augment, seed=options.augment_seed)
+        augmentation=Augmentation(name=options.augment, seed=options.augment_seed or 0)
         if views > 1 and options.augment
         else None,
         order=f"permuted, Philox seed {options.seed}",
         order_seed=options.seed,
         format=options.format,
         shard_size=min(len(sample_id), shard_size),
-        arrays=arrays + RECORD_ARRAYS,
+        arrays=arrays + _pictures(backbone, options) + RECORD_ARRAYS,
     )
     return SplitPlan(store, manifest, sample_id, options)
 
@@ -84,6 +85,12 @@ def _arrays(backbone: Backbone, block: int, dtype: TokenDtype, views: int) -> tu
         views=views,
         normed_mean=norm is not None and geometry.dim == backbone.blocks[-1].dim,
     )
+
+
+def _pictures(backbone: Backbone, options: ExtractOptions) -> tuple[ArraySpec, ...]:
+    if options.thumbnails is None:
+        return ()
+    return (thumbnail_spec(options.thumbnails, backbone.transform["input_size"]),)
 
 
 def _shard_size(record_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,10 +13,18 @@ from PIL import Image
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
+from torchvision import transforms
+from torchvision.transforms.v2.functional import resize as resize_eight_bit
 
-from configs import TransformConfig
+from configs import TransformConfig, UserError
+
+_EIGHT_BIT = (transforms.InterpolationMode.BICUBIC, transforms.InterpolationMode.BILINEAR)
+"""What torch resizes in 8-bit integers, with Pillow's antialiasing."""
 
 _FIELDS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+
+DECODING = RESIZE, DECODE_SCALE = "resize", "decode_scale"
+"""Settings that are there only where they are not timm's: what resizes, and how small JPEGs are decoded."""
 
 
 def transform_settings(model: nn.Module, changes: TransformConfig) -> dict[str, Any]:
@@ -33,11 +42,40 @@ def image_transform(settings: dict[str, Any]) -> Callable[[Image.Image], np.ndar
     """RGB image → (3, H, W) uint8: resized and cropped as timm evaluates, not yet normalised.
 
     Eight bits cross from the workers to the device, a quarter of float32; PIL's own resize gives no more.
+    Raises `UserError` for a transform that torch's resize does not have.
     """
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    of_timm: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in settings.items() if name in _FIELDS
+    }
     # with a prefetcher timm leaves normalising to the device; the last step's type depends on its version
-    transform = create_transform(**settings, is_training=False, use_prefetcher=True)
+    transform = create_transform(**of_timm, is_training=False, use_prefetcher=True)
+    if settings.get(RESIZE) == "torch":
+        return partial(_by_torch, *_resize_and_crop(transform))
     return partial(_as_array, transform)
+
+
+def least_side(settings: dict[str, Any]) -> int | None:
+    """The shorter side that an image must keep when it is decoded smaller; None: it is decoded whole."""
+    if DECODE_SCALE not in settings:
+        return None
+    resized: float = min(settings["input_size"][1:]) / settings["crop_pct"]
+    return math.ceil(resized * float(settings[DECODE_SCALE]))
+
+
+def _resize_and_crop(transform: Any) -> tuple[transforms.Resize, transforms.CenterCrop]:
+    """The two steps that torch can do, too."""
+    resize, crop = transform.transforms[:2]
+    if not isinstance(resize, transforms.Resize) or resize.interpolation not in _EIGHT_BIT:
+        raise UserError(
+            f"--resize torch has bicubic and bilinear resizing only, the backbone's transform is {resize}"
+        )
+    return resize, crop
+
+
+def _by_torch(resize: transforms.Resize, crop: transforms.CenterCrop, image: Image.Image) -> np.ndarray:
+    pixels = transforms.functional.pil_to_tensor(image)
+    small = resize_eight_bit(pixels, resize.size, resize.interpolation, antialias=True)
+    return np.asarray(crop(small))
 
 
 def _as_array(transform: Callable[[Image.Image], Any], image: Image.Image) -> np.ndarray:

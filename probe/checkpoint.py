@@ -33,6 +33,8 @@ class Progress:
     """Of all passes so far, the present one's last."""
     trained: int = 0
     """How many of the outcomes belong to finished passes."""
+    divided: list[int] = field(default_factory=list)
+    """Passes that became two since the device had no memory for them, one division after another."""
 
 
 class Checkpoint:

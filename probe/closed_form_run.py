@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
+import torch
+
 from configs import TokenState
 from probe.closed_form import Accuracies, Classifier, LogisticRegression, NearestNeighbours, Workplace
 from probe.data import ProbeData
@@ -17,9 +20,10 @@ from probe.names import CLOSED_FORM
 from probe.neighbours import retrieval_scores
 from probe.options import FitOptions
 from probe.passes import training_memory
+from probe.predictions import RANKS, FirstClasses
 from probe.selection import Answer
 from probe.training_data import ImageChoice, open_training_data
-from probe.trial_spec import TrainingImages
+from probe.trial_spec import TrainingImages, TrialSpec, label, varied
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class ClosedFormResult:
     held_out: Mapping[str, float]
     evaluation: Sequence[Accuracies]
     seconds: float
+    predictions: Mapping[str, torch.Tensor]
+    """Under a name for each draw, the first classes of every evaluation record (`probe.predictions`)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class _Question:
     state: TokenState
     draws: tuple[TrainingImages, ...]
 
+    def specs(self) -> list[TrialSpec]:
+        """One for each draw, to name its predictions by; nothing is trained with learning rates or seeds."""
+        return [TrialSpec(self.name, self.blocks, self.state, images, 0, 0, 0) for images in self.draws]
+
 
 def closed_form_results(options: FitOptions, data: ProbeData) -> Iterator[ClosedFormResult]:
     """One for each closed-form probe, blocks, token state and number of images."""
@@ -47,24 +57,46 @@ def closed_form_results(options: FitOptions, data: ProbeData) -> Iterator[Closed
     for images in training_images(options):
         parts.setdefault((images.shots, images.fraction), []).append(images)
     names = [name for name in options.probe if name in CLOSED_FORM]
-    for blocks, state, draws, name in product(
-        block_sets(options, data), token_states(options, data), parts.values(), names
-    ):
-        yield _result(options, data, _Question(name, blocks, state, tuple(draws)), place)
+    questions = [
+        _Question(name, blocks, state, tuple(draws))
+        for blocks, state, draws, name in product(
+            block_sets(options, data), token_states(options, data), parts.values(), names
+        )
+    ]
+    names_of_draws = varied([spec for question in questions for spec in question.specs()])
+    for question in questions:
+        draws = [label(spec, names_of_draws) for spec in question.specs()]
+        yield _result(options, data, question, draws, place)
 
 
-def _result(options: FitOptions, data: ProbeData, question: _Question, place: Workplace) -> ClosedFormResult:
+def _result(
+    options: FitOptions, data: ProbeData, question: _Question, draws: Sequence[str], place: Workplace
+) -> ClosedFormResult:
     started = time.perf_counter()
     read = [_read(options, data, question, images) for images in question.draws]
     classifier = _classifier(options, question.name)
     held_out = _means([classifier.compared(one.train, one.held_out, place) for one in read])
     chosen = max(held_out, key=lambda setting: held_out[setting])  # the first of equals
-    found = [classifier.of_setting(chosen, one.fitted, one.evaluation, place) for one in read]
+    measured = [classifier.of_setting(chosen, one.fitted, one.evaluation, place) for one in read]
+    found = [one.accuracies for one in measured]
     retrieval = None
     if options.retrieval and isinstance(classifier, NearestNeighbours):
         retrieval = _retrieval(read[0], place)
     answer = replace(_answer(question, chosen, held_out[chosen], found), retrieval=retrieval)
-    return ClosedFormResult(answer, held_out, found, time.perf_counter() - started)
+    predictions = {
+        name: _of_all_records(data, own.records, one.classes)
+        for name, own, one in zip(draws, read, measured, strict=True)
+    }
+    return ClosedFormResult(answer, held_out, found, time.perf_counter() - started, predictions)
+
+
+def _of_all_records(data: ProbeData, records: np.ndarray, classes: torch.Tensor) -> torch.Tensor:
+    """The first classes (m, ≤ 5) of some evaluation records as a table of all, (records, 5)."""
+    whole = FirstClasses(1, data.evaluation.manifest.records, data.num_classes, classes.device)
+    missing = min(RANKS, data.num_classes) - classes.shape[1]
+    padded = torch.nn.functional.pad(classes, (0, missing), value=-1)
+    whole.add(torch.from_numpy(records), padded.unsqueeze(0))
+    return whole.here()[0]
 
 
 def _classifier(options: FitOptions, name: str) -> Classifier:
@@ -79,6 +111,8 @@ class _Read:
     held_out: Features
     fitted: Features
     evaluation: Features
+    records: np.ndarray
+    """Positions of the evaluation images in their split."""
 
 
 def _read(options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages) -> _Read:
@@ -91,7 +125,8 @@ def _read(options: FitOptions, data: ProbeData, question: _Question, images: Tra
         read_features(part, inputs, vectors, data.device)
         for part in (opened.train, opened.held_out, opened.evaluation)
     )
-    return _Read(train, held_out, train.joined(held_out) if images.all else train, evaluation)
+    fitted = train.joined(held_out) if images.all else train
+    return _Read(train, held_out, fitted, evaluation, opened.evaluation.blocks[0].records)
 
 
 def _means(draws: Sequence[Accuracies]) -> dict[str, float]:

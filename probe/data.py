@@ -10,7 +10,7 @@ import torch
 from cache import BlockGeometry, SplitReader, Store
 from configs import TokenState, UserError
 from probe.options import FitOptions
-from probe.token_inputs import Combination, TokenInputs
+from probe.token_inputs import Combination, Kernel, TokenInputs
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EVALUATION_SPLITS = ("validation", "val", "test")
@@ -48,13 +48,17 @@ class ProbeData:
         return self.store.manifest.backbone.blocks[block]
 
     def inputs(
-        self, state: TokenState, combination: Combination | None, precision: str = "float32"
+        self,
+        state: TokenState,
+        combination: Combination | None,
+        precision: str = "float32",
+        kernel: Kernel = "plain",
     ) -> TokenInputs:
         """How batches become token sets. Raises `UserError` where there is no norm for `post`."""
         backbone = self.store.manifest.backbone
         cls = backbone.prefix.index("cls") if "cls" in backbone.prefix else None
         norm = self.store.final_norm.to(self.device) if self.store.final_norm else None
-        return TokenInputs(state, norm, cls, combination or "concat", PRECISIONS[precision])
+        return TokenInputs(state, norm, cls, combination or "concat", PRECISIONS[precision], kernel)
 
 
 def open_probe_data(options: FitOptions, device: torch.device) -> ProbeData:

@@ -11,32 +11,40 @@ import torch
 
 from cache import Residency, choose_residency, chosen_device, launch
 from configs import UserError, load_recipe
-from probe.closed_form_run import closed_form_results
+from probe.closed_form_run import ClosedFormResult, closed_form_results
 from probe.data import ProbeData, open_probe_data
 from probe.freed_memory import keep_freed_memory
 from probe.grid import block_sets, held_out_share, something_to_choose, token_states, trial_grid
-from probe.layer_plot import save_layer_plot
 from probe.names import CLOSED_FORM
 from probe.options import FitOptions
 from probe.parts import Part, plan_parts
 from probe.passes import training_memory
-from probe.processes import decided, speaking_as_one
-from probe.report import print_answers
+from probe.predictions import write_predictions
+from probe.processes import decided, first_process, speaking_as_one
+from probe.report import print_answers, print_answers_as_json
+from probe.reporting import read_run, write_report
 from probe.result_rows import closed_form_rows, trial_rows
+from probe.run_display import RunDisplay
 from probe.run_folder import RunFolder, RunPlace, find_place
 from probe.selection import Answer, answers
+from probe.tracking import require_trackers
 from probe.trial_run import TrialRun
 from probe.trial_spec import TrialSpec
 from probe.view_policy import view_policy
 
 
-@speaking_as_one()
 def run_fit(options: FitOptions) -> list[Answer]:
     """Train, choose, measure, print and store everything of one run; returns its answers.
 
     Of several processes, the first prints and stores, and decides what depends on the machine.
     """
     device = chosen_device(options.device)
+    with speaking_as_one():
+        return _run(options, device)
+
+
+def _run(options: FitOptions, device: torch.device) -> list[Answer]:
+    require_trackers(options.track)
     if device.type == "cpu":
         keep_freed_memory()
     data = open_probe_data(options, device)
@@ -50,11 +58,16 @@ def run_fit(options: FitOptions) -> list[Answer]:
         memory = place.resumed["training_memory"]
         parts = plan_parts(options, data, specs, held_out, memory)
     residency = decided(lambda: _residency(options, parts, device, place))
+    if residency.tier == "device" and place.resumed is None and options.training_memory is None:
+        tokens = max(map(_token_bytes, parts))
+        memory = decided(lambda: training_memory(device, tokens))
+        parts = plan_parts(options, data, specs, held_out, memory)
     config = identity | {"training_memory": memory, "residency": asdict(residency)}
-    with _opened(place, config) as folder:
-        run = TrialRun(options, data, parts, residency, held_out > 0, place.folder, folder)
+    display = RunDisplay(shown=first_process() and not options.quiet)
+    with _opened(place, config, options) as folder, display:
+        run = TrialRun(options, data, parts, residency, held_out > 0, place.folder, folder, display)
         run.go()
-        closed_form = decided(lambda: list(closed_form_results(options, data)))
+        closed_form = decided(lambda: _closed_form(options, data, display))
         trained = answers(run.outcomes)
         found = trained + [result.answer for result in closed_form]
         costs = run.costs()
@@ -62,27 +75,47 @@ def run_fit(options: FitOptions) -> list[Answer]:
             chosen = [name for answer in trained for name in answer.trials]
             rows = trial_rows(run.outcomes, costs, chosen)
             rows += [row for result in closed_form for row in closed_form_rows(result)]
-            save_layer_plot(place.folder / "layers.png", found, data.evaluation.name)
+            predicted = {name: c for result in closed_form for name, c in result.predictions.items()}
+            named = [a.trials for a in trained] + [tuple(result.predictions) for result in closed_form]
+            write_predictions(place.folder, data.evaluation, named, predicted)
             folder.finish(rows, list(map(asdict, found)), chosen)
     by_probe = {outcome.name: cost for outcome, cost in zip(run.outcomes, costs, strict=True)}
-    print_answers(
+    show = print_answers_as_json if options.json_ else print_answers
+    show(
         found,
         [by_probe[answer.trials[0]] if answer.trials else None for answer in found],
         data.evaluation.name,
         place.folder,
     )
+    if folder is not None and options.report:
+        page = write_report([read_run(place.folder)], place.folder)
+        if not options.json_:
+            print(f"report:  {page}")
     return found
 
 
+def _closed_form(options: FitOptions, data: ProbeData, display: RunDisplay) -> list[ClosedFormResult]:
+    results = []
+    for result in closed_form_results(options, data):
+        answer = result.answer
+        display.say(f"{answer.probe:<12} top-1 {answer.top1:6.2f}  {answer.setting}  {result.seconds:.1f} s")
+        results.append(result)
+    return results
+
+
 @contextmanager
-def _opened(place: RunPlace, config: Mapping[str, Any]) -> Iterator[RunFolder | None]:
+def _opened(
+    place: RunPlace, config: Mapping[str, Any], options: FitOptions
+) -> Iterator[RunFolder | None]:
     """The run's folder, in the first process; None in the others, which keep nothing."""
     with ExitStack() as stack:
         folder: RunFolder | None = None
 
         def open_it() -> None:
             nonlocal folder
-            folder = stack.enter_context(RunFolder(place, config))
+            folder = stack.enter_context(
+                RunFolder(place, config, options.track, quiet=options.quiet)
+            )
 
         decided(open_it)
         yield folder
@@ -106,8 +139,12 @@ def _residency(
         return Residency(**place.resumed["residency"])
     if not parts:
         return Residency("host", 0)
-    largest = max(parts, key=lambda part: sum(len(d) * d.record_bytes for d in part.data.datasets))
+    largest = max(parts, key=_token_bytes)
     return choose_residency(largest.data.datasets, device, tier=options.tier, memory=options.memory)
+
+
+def _token_bytes(part: Part) -> int:
+    return sum(len(dataset) * dataset.record_bytes for dataset in part.data.datasets)
 
 
 def _run_name(options: FitOptions, data: ProbeData) -> str:
@@ -118,6 +155,7 @@ def _run_name(options: FitOptions, data: ProbeData) -> str:
 def _identity(options: FitOptions, parts: Sequence[Part], data: ProbeData, held_out: float) -> dict[str, Any]:
     """Everything that decides a run's numbers, as resolved; a killed run goes on only under the same."""
     where = {"runs", "name", "device", "tier", "memory", "training_memory", "verify"}
+    where |= {"track", "quiet", "json_", "report"}
     return {
         "options": options.model_dump(mode="json", exclude=where),
         "recipe": parts[0].recipe.model_dump(mode="json") if parts else None,

@@ -15,3 +15,13 @@ def label_place(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     lower = torch.arange(scores.shape[-1], device=scores.device) < labels.unsqueeze(-1)
     place = torch.where(lower, scores >= own, scores > own).sum(-1)
     return place.masked_fill(own.squeeze(-1).isnan(), scores.shape[-1])
+
+
+def first_classes(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """The classes that stand first in that order: scores (…, B, C) → (…, B, `count`) int64.
+
+    −1 where the score is no number.
+    """
+    lowest = scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    order = lowest.argsort(dim=-1, descending=True, stable=True)[..., :count]
+    return order.masked_fill(scores.gather(-1, order).isnan(), -1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from pydantic import Field
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cache import Store
-from configs import FrozenModel, UserError, optional
+from configs import FrozenModel, Json, Known, UserError, optional
 from probe.cost import probe_cost
 from probe.names import CLOSED_FORM, LINEAR, known_names, probe_spec
 
@@ -25,38 +26,63 @@ class ListOptions(FrozenModel):
     Parameters and GFLOPs are those of the store's tokens and classes, or of ViT-B/16 on ImageNet (196 tokens
     of width 768, 1000 classes). GFLOPs: forward pass of an image, 2 for each multiplication of a matrix
     product. `probe describe NAME` shows what a probe is made of.
+
+    Examples:
+      probe list
+      probe list --cache cache/mae_digits --json
     """
 
-    cache: Annotated[Path | None, optional("PATH")] = Field(default=None, description="a store")
+    cache: Annotated[Path | None, optional("PATH")] = Field(
+        default=None, description="the store whose tokens and classes are counted with"
+    )
+    json_: Json = False
 
 
 class DescribeOptions(FrozenModel):
-    """Show what a probe is made of: query, keys, values, attention, output, and where it is published."""
+    """Show what a probe is made of: query, keys, values, attention, output, and where it is published.
 
-    name: tyro.conf.Positional[str] = Field(description="a probe, as --probe takes it")
+    Examples:
+      probe describe ep32
+      probe describe aim+cls
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME"), Known(known_names)] = Field(
+        description="a probe, as --probe takes it"
+    )
+    json_: Json = False
 
 
 def list_probes(options: ListOptions) -> None:
-    """Print the table."""
+    """Print the table, or its rows as JSON, where `refused` says why a probe cannot be."""
     dim, grid, classes, shown = _shapes(options.cache)
+    rows = [_row(name, dim, classes, grid) for name in known_names()]
+    if options.json_:
+        print(json.dumps({"shapes": shown, "probes": rows}, indent=1, ensure_ascii=False))
+        return
     table = Table(title=f"probes at {shown}")
     table.add_column("probe")
     for column in ("parameters", "GFLOPs"):
         table.add_column(column, justify="right")
     table.add_column("what it is")
-    for name in known_names():
-        if name in CLOSED_FORM:
-            table.add_row(name, "", "", _CLOSED_FORM[name])
-            continue
-        try:
-            cost = probe_cost(name, dim, classes, grid)
-        except UserError as error:
-            table.add_row(name, "", "", str(error), style="dim")
-            continue
-        table.add_row(name, f"{cost.parameters:,}", f"{cost.gflops:.3g}", _in_short(name))
+    for row in rows:
+        counted = row["parameters"] is not None
+        costs = (f"{row['parameters']:,}", f"{row['gflops']:.3g}") if counted else ("", "")
+        refused = row["refused"]
+        table.add_row(row["probe"], *costs, refused or row["what"], style="dim" if refused else None)
     Console().print(table)
     print("a number after a family's name sets its queries or heads (ep64, mhca12); ep32_d4 divides the")
     print("output width; ep32+cls adds [CLS] to the patches")
+
+
+def _row(name: str, dim: int, classes: int, grid: tuple[int, ...]) -> dict[str, Any]:
+    row: dict[str, Any] = {"probe": name, "parameters": None, "gflops": None, "what": "", "refused": None}
+    if name in CLOSED_FORM:
+        return row | {"what": _CLOSED_FORM[name]}
+    try:
+        cost = probe_cost(name, dim, classes, grid)
+    except UserError as error:
+        return row | {"what": _in_short(name), "refused": str(error)}
+    return row | {"parameters": cost.parameters, "gflops": cost.gflops, "what": _in_short(name)}
 
 
 def _shapes(cache: Path | None) -> tuple[int, tuple[int, ...], int, str]:
@@ -91,14 +117,21 @@ _CLOSED_FORM = {
 
 def describe_probe(options: DescribeOptions) -> None:
     """Print the parts of one probe."""
-    if options.name in CLOSED_FORM:
-        print(f"{options.name}: {_CLOSED_FORM[options.name]}")
+    name, parts = _described(options.name)
+    if options.json_:
+        print(json.dumps({"probe": name, **parts}, indent=1, ensure_ascii=False))
         return
-    spec = probe_spec(options.name)
-    print(spec.name)
+    print(name)
+    for part, text in parts.items():
+        print(f"  {part:<10} {text}")
+
+
+def _described(name: str) -> tuple[str, dict[str, str]]:
+    """The full name, and part → what it is."""
+    if name in CLOSED_FORM:
+        return name, {"what": _CLOSED_FORM[name]}
+    spec = probe_spec(name)
     if spec.family is None:
-        print(f"  {_in_short(spec.name)}")
-        return
-    for field in fields(spec.family.description):
-        print(f"  {field.name:<10} {getattr(spec.family.description, field.name)}")
-    print(f"  {'tokens':<10} {'[CLS] and patches' if spec.token_set == 'all' else 'patches'}")
+        return spec.name, {"what": _in_short(spec.name)}
+    parts = {f.name: str(getattr(spec.family.description, f.name)) for f in fields(spec.family.description)}
+    return spec.name, parts | {"tokens": "[CLS] and patches" if spec.token_set == "all" else "patches"}

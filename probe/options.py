@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
+import tyro
 from pydantic import (
     Field,
     NonNegativeInt,
@@ -13,9 +15,23 @@ from pydantic import (
 )
 
 from cache import Tier
-from configs import Floats, FrozenModel, Integers, Names, Size, optional
-from probe.names import CLOSED_FORM, probe_spec
+from configs import (
+    Floats,
+    FrozenModel,
+    Headings,
+    Integers,
+    Json,
+    Known,
+    Names,
+    Quiet,
+    Size,
+    names,
+    optional,
+    unknown_name,
+)
+from probe.names import CLOSED_FORM, known_names, probe_spec
 from probe.token_inputs import Combination
+from probe.tracking import TRACKERS
 
 ViewPolicy: TypeAlias = Literal["plain", "random", "all"]
 """plain: the evaluation view. random: drawn for each image and epoch. all: each, in every epoch."""
@@ -28,44 +44,72 @@ class FitOptions(FrozenModel):
     """Train linear and attentive probes from a store, all on the same batches.
 
     Options that take several values span a grid, which is trained in one read of the tokens: trials of one
-    probe are stacked and take each step together.
+    probe are stacked and take each step together. The word fit may be left out. A run that was stopped goes
+    on when the same command is given again.
 
     Examples:
       probe --cache cache/mae_digits --probe lp,ep16 --recipe fast
       probe --cache cache/mae_vitl --probe ep32
-      probe --cache cache/mae_vitl --probe lp,ep8,ep32,aim --lr 0.05,0.1,0.2 --seed 0,1,2
+      probe --cache cache/mae_vitl --probe lp,ep8,aim --lr 0.05,0.1,0.2 --seed 0,1,2
       probe --cache cache/mae_vitl --probe lp_mean,ep32 --block all
       probe --cache cache/mae_vitl --probe knn,logreg,ep32 --shots 1,5,10 --draws 5
+      probe --cache cache/mae_digits --recipe fast --quiet --json | jq .answers
     """
+
+    HEADINGS: ClassVar[Headings] = {
+        "tokens": (
+            "cache",
+            "dataset",
+            "train_split",
+            "eval_split",
+            "block",
+            "combine",
+            "tokens",
+            "view_policy",
+        ),
+        "probes and their training": (
+            *("probe", "recipe", "epochs", "batch_size", "lr", "weight_decay", "seed", "sweep"),
+            *("order_seed", "precision"),
+        ),
+        "fewer training images": ("shots", "fraction", "draws"),
+        "choosing among settings": ("held_out", "every_epoch", "prune"),
+        "nearest neighbours": ("neighbours", "temperature", "retrieval"),
+        "the machine": ("device", "tier", "memory", "training_memory", "kernel", "verify"),
+        "results": ("runs", "name", "report", "track", "quiet", "json_"),
+    }
 
     cache: Path = Field(description="the store that `extract` made")
     dataset: Annotated[str | None, optional("NAME")] = Field(
-        default=None, description="which, where the store holds several"
+        default=None, description="the data set, where the store holds several"
     )
-    sweep: Annotated[str | None, optional("NAME")] = Field(
+    sweep: Annotated[str | None, optional("NAME"), Known(partial(names, "sweeps"))] = Field(
         default=None,
         description="a named grid of configs/sweeps; options that differ from their defaults replace its own",
     )
-    probe: Names = Field(
+    probe: Annotated[Names, Known(known_names)] = Field(
         default=("lp", "ep32"),
         description="lp ([CLS]), lp_mean (mean patch token), epM (efficient probing with M queries), aim, "
         "vjepa, …, knn, logreg; +cls adds [CLS] to the tokens; `probe list` prints all",
     )
-    recipe: str = Field(
+    recipe: Annotated[str, Known(partial(names, "recipes")), tyro.conf.arg(metavar="NAME")] = Field(
         default="paper",
-        description="training protocol, a name in configs/recipes: paper, mae, dinov2, capi, vjepa, fast",
+        description="the published training protocol to follow, a name in configs/recipes: paper, mae, "
+        "dinov2, capi, vjepa, fast",
     )
     epochs: Annotated[PositiveInt | None, optional("INT")] = Field(
-        default=None, description="instead of the recipe's"
+        default=None, description="how many, instead of the recipe's"
     )
     batch_size: Annotated[PositiveInt | None, optional("INT")] = Field(
-        default=None, description="instead of the recipe's"
+        default=None, description="images in a step, instead of the recipe's"
     )
     lr: Floats = Field(
-        default=(), description="instead of the recipe's; per 256 images where that one is; a grid"
+        default=(),
+        description="learning rates instead of the recipe's, per 256 images where that one is; a grid",
     )
     weight_decay: Floats = Field(default=(), description="instead of the recipe's; a grid")
-    seed: Integers = Field(default=(0,), description="of the probes' start; a grid, averaged in the results")
+    seed: Integers = Field(
+        default=(0,), description="seeds of the probes' start; a grid, averaged in the results"
+    )
     block: Names = Field(
         default=(), description="which blocks: numbers or all, a grid; without it, the last one stored"
     )
@@ -81,14 +125,14 @@ class FitOptions(FrozenModel):
     fraction: Floats = Field(default=(), description="train on this share of each class, a grid")
     draws: PositiveInt = Field(default=1, description="random draws of --shots and --fraction")
     order_seed: NonNegativeInt = Field(
-        default=0, le=2**32 - 1, description="of the order of the batches and of draws, for all trials"
+        default=0, le=2**32 - 1, description="seed of the order of the batches and of draws, for all trials"
     )
     held_out: Annotated[float | None, optional("SHARE")] = Field(
         default=None,
         ge=0,
         le=0.5,
-        description="of the training images, by class, that choose among learning rates and weight decays; "
-        "without it, 0.1 where there is something to choose",
+        description="share of the training images, by class, that choose among learning rates and weight "
+        "decays; without it, 0.1 where there is something to choose",
     )
     every_epoch: bool = Field(
         default=False,
@@ -106,9 +150,9 @@ class FitOptions(FrozenModel):
     train_split: str = Field(default="train", description="the split to train on")
     view_policy: Annotated[ViewPolicy | None, optional("plain|random|all")] = Field(
         default=None,
-        description="of training images that were extracted with --views: the plain one, one drawn for each "
-        "image and epoch, or all in every epoch; without it, random where there are several. knn and logreg "
-        "read the plain one",
+        description="which view of training images that were extracted with --views: the plain one, one "
+        "drawn for each image and epoch, or all in every epoch; without it, random where there are several. "
+        "knn and logreg read the plain one",
     )
     eval_split: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="the split to evaluate on; without it, validation, val or test"
@@ -124,18 +168,24 @@ class FitOptions(FrozenModel):
     memory: Annotated[Size | None, optional("SIZE")] = Field(
         default=None,
         gt=0,
-        description="for streaming, such as 8GiB: decides how widely records are mixed; without it, up to a "
-        "quarter of what is free",
+        description="host memory for streaming, such as 8GiB: decides how widely records are mixed; without "
+        "it, up to a quarter of what is free",
     )
     training_memory: Annotated[Size | None, optional("SIZE")] = Field(
         default=None,
         gt=0,
-        description="for trials; what does not fit is trained in several passes; without it, half of what "
-        "is free",
+        description="memory for trials; what does not fit is trained in several passes; without it, half of "
+        "what is free",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="of the products with the tokens, in ep, mhca, capi and coca; all else is float32",
+        description="precision of the products with the tokens, in ep, mhca, capi and coca; all else is "
+        "float32",
+    )
+    kernel: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="of ep, mhca, capi and coca on a CUDA device: fused where it fits and computes, or plain "
+        "matrix products; a CPU has the latter alone",
     )
     verify: bool = Field(default=False, description="check every record's checksum as it is read")
     runs: Path = Field(default=Path("runs"), description="the folder that holds all runs")
@@ -143,12 +193,32 @@ class FitOptions(FrozenModel):
         default=None,
         description="this run's folder; without it, made from store, probes and recipe",
     )
+    report: bool = Field(
+        default=True,
+        description="write report.html with pictures into the run's folder, which takes a second or two",
+    )
+    track: Annotated[Names, Known(lambda: (*TRACKERS, "none"))] = Field(
+        default=("tensorboard",),
+        description="where learning curves go: tensorboard (into the run's folder), wandb, mlflow, or none",
+    )
+    quiet: Quiet = False
+    json_: Json = False
 
     @field_validator("probe")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         full_names = tuple(n if n in CLOSED_FORM else probe_spec(n).name for n in names)  # `ep` is `ep32`
         return _distinct(full_names, at_least=1)
+
+    @field_validator("track")
+    @classmethod
+    def _trackers(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        if found == ("none",):
+            return ()
+        for name in found:
+            if name not in TRACKERS:
+                raise unknown_name("tracker", name, (*TRACKERS, "none"))
+        return _distinct(found)
 
     @field_validator("lr", "weight_decay", "seed", "block", "shots", "fraction", "neighbours", "temperature")
     @classmethod
@@ -160,7 +230,7 @@ class FitOptions(FrozenModel):
     def _states(cls, states: tuple[str, ...]) -> tuple[str, ...]:
         for state in states:
             if state not in ("pre", "post"):
-                raise ValueError(f"tokens are pre or post the final norm, not '{state}'")
+                raise unknown_name("token state", state, ("pre", "post"))
         return _distinct(states)
 
     @field_validator("lr", "temperature")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cache import TokenArray, launch
 from configs import RecipeConfig, TokenState, UserError
@@ -41,7 +41,8 @@ def plan_parts(
     """
     parts = []
     states = token_states(options, data)
-    inputs = {state: data.inputs(state, options.combine, options.precision) for state in states}
+    asked = options.combine, options.precision, options.kernel
+    inputs = {state: data.inputs(state, *asked) for state in states}
     for blocks, images in dict.fromkeys((spec.blocks, spec.images) for spec in specs):
         own = [spec for spec in specs if (spec.blocks, spec.images) == (blocks, images)]
         arrays: set[TokenArray] = set()
@@ -69,6 +70,17 @@ def _own_batch(recipe: RecipeConfig) -> int:
             "give a larger --batch-size, or start fewer"
         )
     return -(-recipe.batch_size // processes)
+
+
+def halves(part: Part) -> list[Part]:
+    """The part as two, for a device without the memory for one. Raises `UserError` for a single trial."""
+    middle = len(part.specs) // 2
+    if not middle:
+        raise UserError(
+            f"the device has no memory for one trial of {part.specs[0].probe}: give a smaller --batch-size, "
+            "or --tier host where the tokens fill it"
+        )
+    return [replace(part, specs=specs) for specs in (part.specs[:middle], part.specs[middle:])]
 
 
 def part_cost(part: Part, spec: TrialSpec, num_classes: int) -> ProbeCost:

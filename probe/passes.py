@@ -24,10 +24,10 @@ STEP_PEAK = 2.0
 OPTIMIZER_TENSORS = {"lars": 1, "sgd": 1, "adamw": 2}
 
 
-def training_memory(device: torch.device) -> int:
-    """Bytes that trials may use unless told otherwise."""
+def training_memory(device: torch.device, tokens: int = 0) -> int:
+    """Bytes that trials may use unless told otherwise, beside `tokens` bytes that the device will hold."""
     free = free_device_memory(device) if device.type == "cuda" else free_host_memory()
-    return int(TRAINING_SHARE * free)
+    return int(TRAINING_SHARE * max(0, free - tokens))
 
 
 def trial_bytes(cost: ProbeCost, recipe: RecipeConfig, batch: int) -> int:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from probe.families import TokenGeometry
+from probe.fused import Tokens, decoded
 from probe.names import TokenSet, probe_spec
 from probe.stacked import BatchNorm, Linear, classification_losses, num_trials
 
@@ -31,23 +32,23 @@ class Probe(nn.Module):
         """Trainable parameters of one trial, classifier included."""
         return sum(parameter.numel() for parameter in self.parameters()) // num_trials(self)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: Tokens) -> torch.Tensor:
         """(B, N, D) tokens, or (B, D) for the linear probes, float32 → (K, B, C) logits."""
         logits: torch.Tensor = self.classifier(self._features(tokens))
         return logits
 
-    def losses(self, tokens: torch.Tensor, labels: torch.Tensor, images: int) -> torch.Tensor:
+    def losses(self, tokens: Tokens, labels: torch.Tensor, images: int) -> torch.Tensor:
         """Cross-entropy of each trial over the batch, summed and divided by `images`: (K,)."""
         bias = self.classifier.bias
         assert bias is not None
         features = self._features(tokens)
         return classification_losses(features, self.classifier.weight, bias, labels, images)
 
-    def _features(self, tokens: torch.Tensor) -> torch.Tensor:
+    def _features(self, tokens: Tokens) -> torch.Tensor:
         """What the classifier sees: (K, B, W), or (1, B, W) where it is the same for all trials."""
         if not getattr(self.pooling, "reduced_precision", False):
-            tokens = tokens.to(self.classifier.weight.dtype)
-        pooled = tokens.unsqueeze(0) if self.pooling is None else self.pooling(tokens)
+            tokens = decoded(tokens).to(self.classifier.weight.dtype)
+        pooled = decoded(tokens).unsqueeze(0) if self.pooling is None else self.pooling(tokens)
         features: torch.Tensor = self.batch_norm(pooled)
         return features
 

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # early: a process group that is there when it is imported is never destroyed
 
-from cache import launch
+from cache import launch, leaving_in_order
 from configs import UserError
 from configs.command_line import EXIT_BAD_INPUT
 
@@ -48,18 +47,8 @@ def speaking_as_one() -> Iterator[None]:
     with ExitStack() as stack:
         if not first_process():
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        try:
-            yield
-        except (UserError, SystemExit):
-            _leave()
-            raise
-        _leave()
-
-
-def _leave() -> None:
-    """Stop the threads that talk to other processes: some abort a process that ends with them at work."""
-    if together():
-        dist.destroy_process_group()
+        stack.enter_context(leaving_in_order())
+        yield
 
 
 def decided(choose: Callable[[], ValueT]) -> ValueT:

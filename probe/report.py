@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -16,22 +18,22 @@ MOST_LINES = 4
 """Lines an epoch prints; of more trials, the best of each probe."""
 
 
-def print_epoch(rows: Sequence[EpochRow], epochs: int, probes: Sequence[str]) -> None:
+def epoch_lines(rows: Sequence[EpochRow], epochs: int, probes: Sequence[str]) -> list[str]:
     """A line for each trial of an epoch, or for the best one of each probe where there are many.
 
     `probes`: the probe of every row.
     """
     if len(rows) <= MOST_LINES:
-        for row in rows:
-            print(_line(row, epochs, ""), flush=True)
-        return
+        return [_line(row, epochs, "") for row in rows]
+    lines = []
     for probe in dict.fromkeys(probes):
         own = [row for row, name in zip(rows, probes, strict=True) if name == probe]
-        best = max(own, key=_score)
-        print(_line(best, epochs, f"  (best of {len(own)})" if len(own) > 1 else ""), flush=True)
+        best = max(own, key=score)
+        lines.append(_line(best, epochs, f"  (best of {len(own)})" if len(own) > 1 else ""))
+    return lines
 
 
-def _score(row: EpochRow) -> float:
+def score(row: EpochRow) -> float:
     """What trials are compared by on the screen: never the evaluation split, where others were held out."""
     found = row.held_out_top1 if row.held_out_top1 is not None else row.top1
     return -row.loss if found is None else found
@@ -59,6 +61,17 @@ def print_answers(
             scores = ", ".join(f"{name} {value:.2f}" for name, value in answer.retrieval.items())
             print(f"{answer.probe}, {split} among the training images: {scores}")
     print(f"results: {folder}")
+
+
+def print_answers_as_json(
+    found: Sequence[Answer], costs: Sequence[ProbeCost | None], split: str, folder: Path
+) -> None:
+    """The run's folder and its answers, with what each probe costs, in the order they were asked."""
+    answers = [
+        asdict(answer) | {"parameters": cost and cost.parameters, "gflops": cost and cost.gflops}
+        for answer, cost in zip(found, costs, strict=True)
+    ]
+    print(json.dumps({"run": str(folder), "evaluation": split, "answers": answers}, indent=1))
 
 
 def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost | None], split: str) -> Table:

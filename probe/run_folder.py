@@ -6,24 +6,28 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import load_file, save, save_file
-from torch.utils.tensorboard import SummaryWriter
 
 from cache.atomic import write_bytes
 from cache.lock import WriterLock
 from configs import UserError
 from probe.checkpoint import FILE as CHECKPOINT
 from probe.outcome import EpochRow
+from probe.tracking import RunTrackers
 
 RESULTS = "results.json"
 CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+HEAD = "head.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,30 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _logged(metrics: Path) -> set[tuple[str, int]]:
+    """Trials' epochs of a run that was stopped; its last line may be torn."""
+    found = set()
+    with suppress(OSError, ValueError, KeyError):
+        for line in metrics.read_text().splitlines():
+            row = json.loads(line)
+            found.add((row["trial"], row["epoch"]))
+    return found
+
+
 class RunFolder:
     """Writes a run's files: metrics as they come, the rest at the end.
 
     Raises `UserError` where the folder cannot be made, or another process is at it.
     """
 
-    def __init__(self, place: RunPlace, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        place: RunPlace,
+        config: Mapping[str, Any],
+        track: Collection[str] = ("tensorboard",),
+        *,
+        quiet: bool = False,
+    ) -> None:
         self.folder = place.folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -99,27 +120,34 @@ class RunFolder:
         if place.resumed is None:
             write_bytes(self.folder / CONFIG, yaml.safe_dump(self._config, sort_keys=False).encode())
         # a run that goes on logs its earlier epochs again: those after the checkpoint are not kept
-        self._metrics = (self.folder / "metrics.jsonl").open("w")
+        logged = _logged(self.folder / METRICS)
+        self._metrics = (self.folder / METRICS).open("w")
         for path in self.folder.glob("events.out.tfevents.*"):
             path.unlink()
-        self._board = SummaryWriter(str(self.folder))
+        try:
+            self._trackers = RunTrackers(
+                track, self.folder, config, resumed=place.resumed is not None, known=logged, quiet=quiet
+            )
+        except UserError:
+            self._metrics.close()
+            self._lock.__exit__()
+            raise
+        self._finished = False
 
     def __enter__(self) -> RunFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._metrics.close()
-        self._board.close()
+        self._trackers.close(stopped=not self._finished)
         self._lock.__exit__(*error)
 
     def log(self, rows: Sequence[EpochRow]) -> None:
         """Keep rows of an epoch."""
-        for row in rows:
-            found = {name: value for name, value in _plain(asdict(row)).items() if value is not None}
-            self._metrics.write(json.dumps(found) + "\n")
-            for name in set(found) - {"trial", "epoch"}:
-                self._board.add_scalar(f"{name}/{row.trial}", found[name], row.epoch)
+        found = [{k: v for k, v in _plain(asdict(row)).items() if v is not None} for row in rows]
+        self._metrics.writelines(json.dumps(row) + "\n" for row in found)
         self._metrics.flush()
+        self._trackers.log(found)
 
     def keep_heads(self, part: int, heads: Mapping[str, torch.Tensor]) -> None:
         """Keep the heads of a finished pass until the end."""
@@ -132,22 +160,26 @@ class RunFolder:
         self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]], heads: Sequence[str]
     ) -> None:
         """Write the results, and the heads of the trials named `heads`; the run is finished then."""
-        self._write_heads(heads)
         plain = [_plain(row) for row in rows]
+        self._write_heads(heads, plain)
         with (self.folder / "results.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(plain[0]))
             writer.writeheader()
             writer.writerows(plain)
         results = {"config": self._config, "answers": [_plain(row) for row in answers], "trials": plain}
         write_bytes(self.folder / RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-        for path in [*self.folder.glob("heads-*.safetensors"), self.folder / CHECKPOINT]:
+        self._trackers.finish([_plain(row) for row in answers], max(row.get("epochs") or 0 for row in plain))
+        self._finished = True
+        kept = (self.folder.glob(f"{part}-*.safetensors") for part in ("heads", "predictions"))
+        for path in [*chain(*kept), self.folder / CHECKPOINT]:
             path.unlink(missing_ok=True)
 
-    def _write_heads(self, trials: Sequence[str]) -> None:
+    def _write_heads(self, trials: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         tensors: dict[str, torch.Tensor] = {}
         for path in sorted(self.folder.glob("heads-*.safetensors")):
             held = load_file(path)
             tensors |= {key: held[key] for key in held if key.rpartition("/")[0] in trials}
         if tensors:
-            metadata = {"config": json.dumps(self._config)}
-            write_bytes(self.folder / "head.safetensors", save(tensors, metadata))
+            own = [row for row in rows if row["trial"] in trials]
+            metadata = {"config": json.dumps(self._config), "trials": json.dumps(own)}
+            write_bytes(self.folder / HEAD, save(tensors, metadata))

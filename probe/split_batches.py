@@ -31,6 +31,8 @@ class SplitBatches:
     ) -> None:
         if residency.tier == "stream" and len({block.record_bytes for block in blocks}) > 1:
             raise UserError("--combine: blocks of different widths cannot be streamed: use --tier host")
+        self.records = blocks[0].split.manifest.records
+        """Records of the split, whether they are given or not."""
         processes = launch()
         place = (processes.process_index, processes.num_processes) if shared_out else (0, 1)
         self._loaders = [

@@ -10,10 +10,18 @@ import torch
 
 from cache import FinalNorm, TokenArray, TokenBatch
 from configs import TokenState, UserError
+from probe.fused import StoredTokens
 from probe.names import TokenSet
 
 Combination: TypeAlias = Literal["concat", "mean"]
 """How the tokens of several blocks become one: their channels side by side, or their mean."""
+
+
+Kernel: TypeAlias = Literal["auto", "plain"]
+"""What attends to stored patches on a CUDA device: a fused kernel where it fits, or matrix products alone."""
+
+DEVICES = ("cuda",)
+"""That may have a fused kernel."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class TokenInputs:
     combination: Combination = "concat"
     precision: torch.dtype = torch.float32
     """Of patches, and [CLS] among them; single vectors are float32."""
+    kernel: Kernel = "plain"
 
     def __post_init__(self) -> None:
         if self.state == "post" and self.norm is None:
@@ -54,6 +63,18 @@ class TokenInputs:
         """
         found = [self._of_block(batch, token_sets) for batch in blocks]
         return {token_set: self._combined([tokens[token_set] for tokens in found]) for token_set in found[0]}
+
+    def stored(self, blocks: Sequence[TokenBatch], token_set: TokenSet) -> StoredTokens | None:
+        """`token_set` as it is stored, where a fused kernel may take it so; else None.
+
+        That is patches of one block before the final norm, in 16 or 8 bits, on a CUDA device.
+        """
+        patches = blocks[0].patches
+        if self.kernel == "plain" or (self.state, token_set, len(blocks)) != ("pre", "patches", 1):
+            return None
+        if patches is None or patches.device.type not in DEVICES or patches.dtype == torch.float32:
+            return None
+        return StoredTokens(patches, blocks[0].patches_scale, self.precision)
 
     def _combined(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         if len(tokens) == 1:

@@ -10,6 +10,7 @@ import torch
 from configs import RecipeConfig, TokenState
 from probe.checkpoint import stack_state, stacks_state
 from probe.outcome import EpochRow, Outcome
+from probe.predictions import FirstClasses
 from probe.setting import TrainingSetting
 from probe.split_batches import SplitBatches
 from probe.token_inputs import TokenInputs
@@ -60,6 +61,9 @@ class TrainingPass:
         self._recipe, self._data = recipe, data
         self._every_epoch, self._prune = every_epoch, prune
         self.outcomes = list(outcomes)
+        self._num_classes, self._device = num_classes, device
+        self.predictions: dict[str, torch.Tensor] = {}
+        """After the last epoch, each trial's first classes of every evaluation record, (records, 5)."""
         self._seconds_before = {outcome.name: outcome.seconds for outcome in outcomes}
         self._groups = []
         for key in dict.fromkeys((o.spec.probe, o.spec.tokens) for o in outcomes):
@@ -89,10 +93,18 @@ class TrainingPass:
             for key, tensor in group.fed.stack.head(trial).items()
         }
 
-    def run(self, first: int, after_epoch: Callable[[int, list[EpochRow]], None]) -> None:
-        """Train from epoch `first` (from 0) on; `after_epoch(number from 1, rows)` after each."""
+    def run(
+        self,
+        first: int,
+        after_epoch: Callable[[int, list[EpochRow]], None],
+        after_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        """Train from epoch `first` (from 0) on.
+
+        `after_epoch(number from 1, rows)` is called after each, `after_batch(its images)` within.
+        """
         for epoch in range(first, self._recipe.epochs):
-            rows = self._epoch(epoch)
+            rows = self._epoch(epoch, after_batch)
             for outcome in self.outcomes:
                 outcome.epochs += [row for row in rows if row.trial == outcome.name]
             for group in self._groups:
@@ -101,14 +113,14 @@ class TrainingPass:
             self._halve(epoch + 1)
             after_epoch(epoch + 1, rows)
 
-    def _epoch(self, epoch: int) -> list[EpochRow]:
+    def _epoch(self, epoch: int, after_batch: Callable[[int], None] | None) -> list[EpochRow]:
         stacks = [group.fed for group in self._groups]
-        trained = train_epoch(stacks, self._data.train.epoch(epoch))
+        trained = train_epoch(stacks, self._data.train.epoch(epoch), after_batch)
         held_out = evaluation = None
         if self._data.held_out is not None:
             held_out = evaluate(stacks, self._data.held_out)
         if self._every_epoch or epoch + 1 == self._recipe.epochs:
-            evaluation = evaluate(stacks, self._data.evaluation)
+            evaluation = self._evaluated(stacks, last=epoch + 1 == self._recipe.epochs)
         rate = trained.images / trained.seconds
         rows = []
         for number, group in enumerate(self._groups):
@@ -118,6 +130,18 @@ class TrainingPass:
                 loss = trained.losses[number][trial]
                 rows.append(EpochRow(outcome.name, epoch + 1, loss, *_pair(chosen), *_pair(measured), rate))
         return rows
+
+    def _evaluated(self, stacks: Sequence[FedStack], last: bool) -> list[list[Accuracy]]:
+        batches = self._data.evaluation
+        if not last:
+            return evaluate(stacks, batches)
+        kept = [
+            FirstClasses(len(fed.stack), batches.records, self._num_classes, self._device) for fed in stacks
+        ]
+        found = evaluate(stacks, batches, kept)
+        for group, classes in zip(self._groups, kept, strict=True):
+            self.predictions |= zip((o.name for o in group.outcomes), classes.whole(), strict=True)
+        return found
 
     def _halve(self, done: int) -> None:
         """Successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943) on the held-out accuracy."""

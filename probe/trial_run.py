@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,17 +10,18 @@ from typing import Any
 
 import torch
 
-from cache import Residency
-from configs import RecipeConfig
+from cache import Residency, launch
+from configs import RecipeConfig, UserError
 from probe.checkpoint import Checkpoint, Progress
 from probe.cost import ProbeCost
 from probe.data import ProbeData
 from probe.options import FitOptions
 from probe.outcome import EpochRow, Outcome
-from probe.parts import Part, part_cost
+from probe.parts import Part, halves, part_cost
+from probe.predictions import keep_predictions
 from probe.processes import decided
 from probe.recipe import cut_notice
-from probe.report import print_epoch
+from probe.run_display import RunDisplay
 from probe.run_folder import RunFolder
 from probe.setting import scaled_lr
 from probe.split_batches import SplitBatches
@@ -41,8 +43,10 @@ class TrialRun:
         choosing: bool,
         path: Path,
         folder: RunFolder | None,
+        display: RunDisplay,
     ) -> None:
-        self._options, self._data, self._parts = options, data, parts
+        self._display = display
+        self._options, self._data, self._parts = options, data, list(parts)
         self._residency, self._path, self._folder = residency, path, folder
         self._every_epoch = options.every_epoch or not choosing
         self._names = varied([spec for part in parts for spec in part.specs])
@@ -63,9 +67,10 @@ class TrialRun:
         """Train what is not trained yet."""
         tensors = self._take_up()
         if len(self._parts) > 1:
-            print(f"{sum(len(part.specs) for part in self._parts)} trials in {len(self._parts)} passes")
-        for number in range(self._progress.passes, len(self._parts)):
-            self._train(number, tensors)
+            self._display.say(f"{sum(len(part.specs) for part in self._parts)} trials in {len(self._parts)} passes")
+        while self._progress.passes < len(self._parts):
+            if not self._trained(self._progress.passes, tensors):
+                self._divide(self._progress.passes)
             tensors = {}
 
     def _take_up(self) -> dict[str, torch.Tensor]:
@@ -73,22 +78,52 @@ class TrialRun:
         if found is None:
             return {}
         self._progress, tensors = found
+        for number in self._progress.divided:
+            self._parts[number : number + 1] = halves(self._parts[number])
         if self._folder is not None:
             self._folder.log([row for outcome in self.outcomes for row in outcome.epochs])
-        print(
+        self._display.say(
             f"going on with {self._path}: pass {self._progress.passes + 1} of {len(self._parts)}, "
             f"after epoch {self._progress.epochs}"
         )
         return tensors
 
+    def _trained(self, number: int, tensors: dict[str, torch.Tensor]) -> bool:
+        """Train a pass; False where the device's memory does not suffice. What it needed is given back."""
+        try:
+            self._train(number, tensors)
+        except torch.OutOfMemoryError:
+            if launch().num_processes > 1:  # the others are in the middle of a step
+                raise UserError(
+                    f"no memory on {self._data.device} for {len(self._parts[number].specs)} trials at once: "
+                    "give --training-memory, less than what this run planned with"
+                ) from None
+            return False
+        return True
+
+    def _divide(self, number: int) -> None:
+        """Train a pass as two: each trial's numbers are those it has alone, whatever it is trained with."""
+        gc.collect()  # the stacks refer to one another
+        torch.cuda.empty_cache()
+        trials = len(self._parts[number].specs)
+        self._parts[number : number + 1] = halves(self._parts[number])
+        self._display.say(
+            f"no memory on {self._data.device} for {trials} trials at once: this pass is divided in two, "
+            f"{len(self._parts)} passes in all"
+        )
+        self._progress.divided.append(number)
+        self._progress.epochs = 0
+        del self._progress.outcomes[self._progress.trained :]
+
     def _train(self, number: int, tensors: dict[str, torch.Tensor]) -> None:
         part, progress = self._parts[number], self._progress
         if notice := cut_notice(self._options, part.recipe, len(part.data.train)):
-            print(notice)
+            self._display.say(notice)
         if progress.trained == len(progress.outcomes):
             progress.outcomes += [self._outcome(part, spec) for spec in part.specs]
         data = self._pass_data(part)
-        print(data.train.describe())
+        self._display.say(data.train.describe())
+        self._display.begin_pass(number, self._parts, progress.epochs)
         training = TrainingPass(
             progress.outcomes[progress.trained :],
             part.recipe,
@@ -103,10 +138,13 @@ class TrialRun:
         )
         if tensors:
             training.load_state_dict(tensors, progress.epochs)
-        training.run(progress.epochs, partial(self._after_epoch, part.recipe, training))
+        training.run(
+            progress.epochs, partial(self._after_epoch, part.recipe, training), self._display.advance
+        )
         progress.passes, progress.epochs, progress.trained = number + 1, 0, len(progress.outcomes)
         if self._folder is not None:
             self._folder.keep_heads(number, training.heads())
+            keep_predictions(self._path, number, training.predictions)
             self._checkpoint.save(progress, {})
 
     def _outcome(self, part: Part, spec: TrialSpec) -> Outcome:
@@ -136,7 +174,7 @@ class TrialRun:
         self, recipe: RecipeConfig, training: TrainingPass, epoch: int, rows: list[EpochRow]
     ) -> None:
         probe_of = {outcome.name: outcome.spec.probe for outcome in training.outcomes}
-        print_epoch(rows, recipe.epochs, [probe_of[row.trial] for row in rows])
+        self._display.end_epoch(epoch, recipe.epochs, rows, [probe_of[row.trial] for row in rows])
         self._progress.epochs = epoch
         if self._folder is None:
             return

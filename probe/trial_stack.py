@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from probe.fused import Tokens
 from probe.optimizers import LARS, SGD, AdamW, Optimizer, clip_gradients
 from probe.probe import Probe, build_probe
 from probe.processes import summed, summed_count
@@ -51,7 +52,7 @@ class TrialStack:
         """
         return self._seconds_before + self._stopwatch.seconds() / len(self)
 
-    def step(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(self, tokens: Tokens, labels: torch.Tensor) -> torch.Tensor:
         """One training step; each trial's loss before it, (K,), still on the device.
 
         Of several processes, each gives its share of the batch: gradients and losses are the whole batch's.
@@ -75,7 +76,7 @@ class TrialStack:
         return torch.tensor(rates, device=self.device)
 
     @torch.inference_mode()
-    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
+    def logits(self, tokens: Tokens) -> torch.Tensor:
         """Logits (K, B, C) in eval mode."""
         with self._stopwatch.running():
             self.probe.eval()

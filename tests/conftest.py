@@ -1,4 +1,4 @@
-"""Settings of every test and of the commands that tests start; images of every kind."""
+"""Settings of every test and of the commands that tests start; running these; images of every kind."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ import os
 # Test workers use all cores already: more threads in each would only wait for one another. Libraries look
 # at it when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Triton's interpreter runs its kernels on a CPU; TRITON_INTERPRET=0 tests them compiled, on a CUDA device.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import errno
+import importlib
+import multiprocessing
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+COMMANDS = ["extract.command", "probe.command", "cache.command"]
 
 ORIENTATION = 0x0112
 ROTATED_270 = 6
@@ -68,3 +79,32 @@ def mixed_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rgb.convert("LA").save(root / "fish" / "grey_alpha.png")
     rgb.resize((500, 31)).save(root / "fish" / "wide.webp")
     return root
+
+
+def _in_child(command: str, words: list[str], cwd: Path, output: Path) -> None:
+    os.chdir(cwd)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    # data workers are forked, as they are in a process of its own; this child would start a server for them
+    multiprocessing.set_start_method("fork", force=True)
+    sys.argv = [command, *words]
+    importlib.import_module(f"{command}.command").main()
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """As `run_installed`, in a process forked from one that has imported the commands: no start-up time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(COMMANDS)
+
+    def finished(command: str, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        arguments = [str(word) for word in words]
+        with tempfile.TemporaryDirectory() as output:
+            process = context.Process(target=_in_child, args=(command, arguments, cwd, Path(output)))
+            process.start()
+            process.join(300)
+            assert process.exitcode is not None, f"{command} {arguments} did not end"
+            texts = [(Path(output) / name).read_text() for name in ("stdout", "stderr")]
+        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+    return finished

@@ -25,7 +25,7 @@ def show_plan(options: PlanOptions) -> None:
     else:
         print_plan(plan)
     if not options.force:
-        require_space(work.store, plan.missing_bytes, int(plan.rates.disk_free_bytes or 0))
+        require_space(work.store, plan.missing_bytes, int(plan.rates.disk_free_bytes or 0), options)
 
 
 PLAN = Verb(PlanOptions, show_plan)

@@ -1,22 +1,26 @@
 """What extracting and probing cost in bytes and seconds.
 
-With n images in all splits, t of them in the training split (`train`, or the first one there is), r bytes
-kept of an image and p bytes of it that a probe reads (patches, and their scales in int8, of the last block
-stored):
+With n images in all splits, v ≥ n views of them, t images in the training split (`train`, or the first one
+there is), r bytes kept of a view and p bytes of it that a probe reads (patches, and their scales in int8, of
+the last block stored):
 
-    store         n · r                                                  bytes
+    store         v · r                                                  bytes
     compute(m)    m / extract; where that is not known,                  seconds for m images
                   max(m / decode, m / backbone)
-    extraction    max(compute(n), n · r / write)                         seconds
+    all views     n / extract + (v − n) / backbone; where extract is     seconds
+                  not known, max(n / decode, v / backbone)
+    extraction    max(all views, v · r / write), divided by the parts    seconds
     epoch         device  max(t · p / device, t / probe)                 seconds
                   host    max(t · p / host, t / probe)
                   stream  max(t · p / read, t · p / host, t / probe)
     online epoch  max(compute(t), t / backbone + t / probe)
     break-even    ⌈extraction / (online epoch − epoch)⌉                  epochs; never, unless positive
 
-The epoch that counts is that of the first tier that holds the patches of all splits, chosen as `TokenLoader`
-does. Reading them into that tier once is not counted, nor is evaluation, in either way of probing; nor are
-manifests, indices and checksums: 0.1 KB or so of an image.
+The epoch that counts is that of the first tier that holds the patches of all splits and views, chosen as
+`TokenLoader` does; it reads one view of each image. An image is decoded once for all its views; cropping them
+is not counted, and what views share, such as labels, is counted once. Reading the patches into that tier once
+is not counted, nor is evaluation, in either way of probing; nor are manifests, indices and checksums: 0.1 KB
+or so of an image.
 """
 
 from __future__ import annotations
@@ -52,26 +56,44 @@ class Costs:
         return sum(self.work.images.values())
 
     @property
+    def _views(self) -> int:
+        """Forward passes: every view of all images."""
+        return sum(count * self.work.views(split) for split, count in self.work.images.items())
+
+    @property
     def _train_images(self) -> int:
         return self.work.images[self.train_split]
 
     def store_bytes(self, blocks: Sequence[int], dtype: TokenDtype) -> int:
         """Records of all splits."""
-        return self._images * self.work.record_bytes(blocks, dtype)
+        return sum(
+            count * self.work.record_bytes(blocks, dtype, self.work.views(split))
+            for split, count in self.work.images.items()
+        )
 
     def extraction(self, dtype: TokenDtype) -> tuple[float, Stage]:
-        """Seconds to store the blocks asked for, and what takes longest."""
+        """Seconds of this part's job to store the blocks asked for, and what takes longest."""
         rates, size = self.machine.rates, self.store_bytes(self.work.blocks, dtype)
-        compute, writing = self._compute(self._images), _seconds(size, rates.disk_write_bytes_per_second)
+        parts = self.work.options.part.count
+        compute, writing = (
+            self._all_views() / parts,
+            _seconds(size, rates.disk_write_bytes_per_second) / parts,
+        )
         if writing > compute:
             return writing, "disk"
-        return compute, "decoding" if self._decoding(1) > self._backbone(1) else "backbone"
+        slow_decoding = self._decoding(self._images) > self._backbone(self._views)
+        return compute, "decoding" if slow_decoding else "backbone"
 
     def online_epoch(self) -> float:
         """Seconds of an epoch that decodes every image and runs the backbone on it."""
         images = self._train_images
         training = _seconds(images, self.machine.rates.probe_images_per_second)
         return max(self._compute(images), self._backbone(images) + training)
+
+    def _all_views(self) -> float:
+        if self.machine.rates.extract_images_per_second is not None:
+            return self._compute(self._images) + self._backbone(self._views - self._images)
+        return max(self._decoding(self._images), self._backbone(self._views))
 
     def _compute(self, images: int) -> float:
         together = self.machine.rates.extract_images_per_second
@@ -103,14 +125,14 @@ class Costs:
         return max(training, *(_seconds(size, rate) for rate in reading))
 
     def fits(self, tier: Tier, dtype: TokenDtype) -> bool:
-        """Whether `tier` holds the patches of all splits."""
+        """Whether `tier` holds the patches of all splits and views."""
         rates = self.machine.rates
         memory = {
             "device": rates.device_memory_bytes,
             "host": rates.host_memory_bytes,
             "stream": math.inf,
         }[tier]
-        return self._images * self.work.probe_bytes(dtype) <= FITTING_SHARE * (memory or 0)
+        return self._views * self.work.probe_bytes(dtype) <= FITTING_SHARE * (memory or 0)
 
 
 def _seconds(amount: float, rate: float | None) -> float:

@@ -9,9 +9,17 @@ from itertools import islice
 import numpy as np
 import torch
 
-from cache import RECORD_ARRAYS, DatasetIdentity, SplitManifest, chosen_device, seeded_permutation
+from cache import (
+    RECORD_ARRAYS,
+    DatasetIdentity,
+    SplitManifest,
+    chosen_device,
+    seeded_permutation,
+    stored_split,
+)
 from configs import UserError
 from extract.backbone import Backbone
+from extract.batch_size import LARGEST, fastest_batch_size, seconds_on
 from extract.encoding import encode_batch
 from extract.image_loader import ImageBatch, load_images
 from extract.image_views import ImageViews
@@ -61,7 +69,8 @@ def backbone_rate(work: Work, backbone: Backbone) -> tuple[Measured, int]:
     tried twice: on a busy machine one small batch may take as long as a large one.
     """
     device = chosen_device(work.options.device)
-    size = (work.options.batch_size, *backbone.transform["input_size"])
+    most = _batch_size(work, backbone)
+    size = (most, *backbone.transform["input_size"])
     images = torch.randint(0, 256, size, dtype=torch.uint8)
 
     def seconds(count: int) -> float:
@@ -74,8 +83,8 @@ def backbone_rate(work: Work, backbone: Backbone) -> tuple[Measured, int]:
     try:
         seconds(count)  # the first call also loads the device's kernels
         spent = [seconds(count), seconds(count)]
-        while count < work.options.batch_size and min(spent) < SECONDS:
-            count = min(4 * count, work.options.batch_size)
+        while count < most and min(spent) < SECONDS:
+            count = min(4 * count, most)
             spent = [seconds(count), seconds(count)]
         while sum(spent) < SECONDS:
             spent.append(seconds(count))
@@ -86,6 +95,23 @@ def backbone_rate(work: Work, backbone: Backbone) -> tuple[Measured, int]:
     weights = ", random weights" if work.options.weights in (None, "none") else ""
     rate = count * len(spent) / sum(spent)
     return Measured(rate, f"measured on {device}, batches of {count}{weights}"), count
+
+
+def _batch_size(work: Work, backbone: Backbone) -> int:
+    """The run's; for `auto` what the store has, or else what is fastest here."""
+    if work.options.batch_size != "auto":
+        return work.options.batch_size
+    for split in work.images:
+        stored = stored_split(work.store / work.dataset / split)
+        if stored and stored.computation:
+            return stored.computation.batch_size
+    device = chosen_device(work.options.device)
+    seconds = seconds_on(
+        device,
+        lambda batch: backbone(batch.images.to(device), work.blocks),
+        tuple(backbone.transform["input_size"]),
+    )
+    return fastest_batch_size(seconds, LARGEST)
 
 
 def decoding_rate(work: Work, images: ImageSource, what: str) -> Measured:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import tyro
 from pydantic import Field, PositiveInt
 
-from configs import optional
+from configs import Headings, Json, optional
 from extract.options import TokenOptions
 
 
@@ -38,12 +37,17 @@ class PlanOptions(TokenOptions):
     The `rates` that --json prints are such a file: cache plan … --json | jq .rates > server.yaml
     """
 
+    HEADINGS: ClassVar[Headings] = {
+        "the plan": ("rates", "images", "probe_epochs", "json_"),
+        **TokenOptions.HEADINGS,
+    }
+
     rates: Annotated[Path | None, optional("FILE")] = Field(
         default=None,
         description="YAML that states rates, of this or another machine; what it does not state is measured",
     )
     images: Annotated[PositiveInt | None, optional("INT")] = Field(
-        default=None, description="of the only split, where the data set is not here to be counted"
+        default=None, description="how many, in the only split, where the data set is not here to be counted"
     )
     probe_epochs: PositiveInt = Field(default=90, description="epochs that a probe trains")
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = Field(default=False, description="print JSON")
+    json_: Json = False

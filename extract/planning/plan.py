@@ -45,6 +45,10 @@ class Plan(FrozenModel):
     source: str
     dataset: str
     images: dict[str, int]
+    views: dict[str, int]
+    """Of each image of a split."""
+    part: str
+    """Whose seconds of extraction these are; bytes are of all parts."""
     train_split: str
     blocks: dict[BlockChoice, tuple[int, ...]]
     grid: tuple[int, ...]
@@ -85,6 +89,8 @@ def make_plan(costs: Costs, *, probe_epochs: int, stored_bytes: int) -> Plan:
         source=work.architecture.source,
         dataset=work.dataset,
         images=work.images,
+        views={split: work.views(split) for split in work.images},
+        part=str(work.options.part),
         train_split=costs.train_split,
         blocks=blocks,
         grid=geometry.blocks[work.blocks[-1]].grid,

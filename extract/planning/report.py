@@ -12,6 +12,7 @@ from configs import in_bytes, in_time
 from extract.planning.plan import BlockChoice, DtypePlan, Plan
 
 NO = "✗ "
+ONLY_PART = "1/1"
 RATE_NAMES = {
     "backbone_images_per_second": "backbone",
     "decode_images_per_second": "decoding",
@@ -40,7 +41,10 @@ def print_plan(plan: Plan) -> None:
 
 
 def _head(plan: Plan) -> Iterator[str]:
-    splits = " + ".join(f"{split} {count:,}" for split, count in plan.images.items())
+    splits = " + ".join(
+        f"{split} {count:,}" + (f" × {plan.views[split]} views" if plan.views[split] > 1 else "")
+        for split, count in plan.images.items()
+    )
     grid = "×".join(map(str, plan.grid))
     prefix = f" and {', '.join(plan.prefix)}" if plan.prefix else ""
     yield f"plan: {plan.backbone} over {plan.dataset}, {splits} images"
@@ -80,7 +84,8 @@ def _store(plan: Plan) -> Iterator[str | Table]:
     table = Table("dtype")
     for title in choices.values():
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column(f"extracting block {_numbers(plan.blocks['asked'])}", justify="right")
+    part = "" if plan.part == ONLY_PART else f", part {plan.part}"
+    table.add_column(f"extracting block {_numbers(plan.blocks['asked'])}{part}", justify="right")
     table.add_column("slowest part")
     for dtype, found in plan.dtypes.items():
         sizes = [_marked(in_bytes(found.bytes[choice]), found.fits_disk[choice]) for choice in choices]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache import RECORD_ARRAYS, TokenDtype, array_name, scale_name
+from cache import RECORD_ARRAYS, ArraySpec, TokenDtype, array_name, scale_name
 from configs import UserError, load_dataset, names, unknown_name
 from extract.open_backbone import Architecture, open_architecture
-from extract.options import TokenOptions, chosen_blocks
+from extract.options import TokenOptions, chosen_blocks, is_training, require_training_split
 from extract.sources import ImageSource, open_dataset
+from extract.thumbnails import thumbnail_spec
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,23 @@ class Work:
         """Where the tokens go."""
         return self.options.out or Path("cache") / self.architecture.name
 
-    def record_bytes(self, blocks: Sequence[int], dtype: TokenDtype) -> int:
-        """What the store keeps of one image."""
+    def views(self, split: str) -> int:
+        """Versions of each image of `split`."""
+        return self.options.views if is_training(split) else 1
+
+    def record_bytes(self, blocks: Sequence[int], dtype: TokenDtype, views: int = 1) -> int:
+        """What the store keeps of one image: tokens of every view, the rest once."""
         arrays = [a for block in blocks for a in self.architecture.geometry.block_arrays(block, dtype)]
-        return sum(array.record_bytes for array in (*arrays, *RECORD_ARRAYS))
+        tokens = sum(array.record_bytes for array in arrays)
+        return views * tokens + sum(array.record_bytes for array in (*self.pictures(), *RECORD_ARRAYS))
+
+    def pictures(self) -> tuple[ArraySpec, ...]:
+        """The array of thumbnails, where they are kept."""
+        side = self.options.thumbnails
+        return () if side is None else (thumbnail_spec(side, self.architecture.transform["input_size"]),)
 
     def probe_bytes(self, dtype: TokenDtype) -> int:
-        """What a probe of the patches reads of one image: those of the last block that is stored."""
+        """What a probe of the patches reads of one view: those of the last block that is stored."""
         patches = array_name(self.blocks[-1], "patches")
         arrays = self.architecture.geometry.block_arrays(self.blocks[-1], dtype)
         return sum(array.record_bytes for array in arrays if array.name in (patches, scale_name(patches)))
@@ -59,6 +70,7 @@ def plan_work(options: TokenOptions, images: int | None = None) -> Work:
     else:
         name, sources = _open(options)
     sizes = stated or {split: len(source) for split, source in sources.items()}
+    require_training_split(options.views, sizes)
     return Work(
         options=options,
         architecture=architecture,

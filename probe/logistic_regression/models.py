@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from configs import UserError, in_bytes
-from probe.label_place import label_place
+from probe.label_place import first_classes, label_place
 from probe.logistic_regression.lbfgs import VECTORS_OF_EACH, Minima, minimise
 from probe.logistic_regression.objective import LogisticObjective
 
@@ -41,16 +41,30 @@ class LogisticModels:
         Of classes with equal logits the one with the lower number comes first. A label that was not trained
         on is never right. Logits take `memory` bytes at most.
         """
-        trials, classes, dim = self.weight.shape
-        hits = torch.zeros(trials, 2, dtype=torch.int64)
-        rows = max(1, memory // (self.weight.itemsize * (3 * trials * classes + 2 * dim)))
-        for part, own in zip(features.split(rows), labels.split(rows), strict=True):
-            logits = part.to(self.weight) @ self.weight.mT + self.bias.unsqueeze(1)
+        hits = torch.zeros(len(self.weight), 2, dtype=torch.int64)
+        for own, logits in zip(labels.split(self._rows(memory)), self._logits(features, memory), strict=True):
             own = own.to(self.classes)
-            number = torch.searchsorted(self.classes, own).clamp(max=classes - 1)
+            number = torch.searchsorted(self.classes, own).clamp(max=len(self.classes) - 1)
             place = label_place(logits, number).masked_fill(self.classes[number] != own, NOWHERE)
             hits += torch.stack([(place < limit).sum(1) for limit in (1, 5)], dim=1).cpu()
         return [(top1, top5) for top1, top5 in (100 * hits.double() / len(labels)).tolist()]
+
+    def first_classes(self, features: torch.Tensor, *, memory: int) -> torch.Tensor:
+        """Of each model the first classes of each image, (K, m, 5) int64 on the CPU; or all, if fewer."""
+        count = min(5, len(self.classes))
+        found = [
+            self.classes[first_classes(logits, count)].cpu() for logits in self._logits(features, memory)
+        ]
+        return torch.cat(found, dim=1)
+
+    def _logits(self, features: torch.Tensor, memory: int) -> Iterator[torch.Tensor]:
+        """(K, b, c) of some images after others."""
+        for part in features.split(self._rows(memory)):
+            yield part.to(self.weight) @ self.weight.mT + self.bias.unsqueeze(1)
+
+    def _rows(self, memory: int) -> int:
+        trials, classes, dim = self.weight.shape
+        return max(1, memory // (self.weight.itemsize * (3 * trials * classes + 2 * dim)))
 
 
 def fit_models(

@@ -12,13 +12,13 @@ ones).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 
-from probe.label_place import label_place
+from probe.label_place import first_classes, label_place
 from probe.neighbours.search import nearest
 from probe.neighbours.similarity_tiles import TILE_BYTES, Comparison
 
@@ -31,6 +31,8 @@ class KnnScore:
     temperature: float
     top1: float
     top5: float
+    classes: torch.Tensor | None = None
+    """(m, 5) int64 on the CPU, where they were asked for: the first classes of each image; −1 for none."""
 
 
 def knn_scores(
@@ -43,8 +45,9 @@ def knn_scores(
     temperatures: Sequence[float],
     memory: int,
     device: torch.device,
+    predicted: tuple[int, float] | None = None,
 ) -> list[KnnScore]:
-    """A score for every k, and for every temperature of each.
+    """A score for every k, and for every temperature of each; that of k and T `predicted` with its classes.
 
     Features are (n, D) and (m, D), labels (n,) and (m,) int64, not negative. The result does not depend on
     `memory`, the bytes to work in. Raises `UserError` where k exceeds n or the memory is too small.
@@ -55,18 +58,23 @@ def knn_scores(
         1, TILE_BYTES // (32 * len(temperatures) * num_classes)
     )  # in the memory a tile took before
     hits = torch.zeros(len(sizes), len(temperatures), 2, dtype=torch.int64)
+    classes: list[torch.Tensor] = []
     for found in nearest(Comparison(evaluation, train, memory, device), sizes[-1]):
         # on the host, in float64: sums in one order, whatever the device
         similarity, voters = found.similarity.cpu().double(), train_labels.cpu()[found.row.cpu()]
         labels = evaluation_labels[found.queries].cpu()
         for part in torch.arange(len(labels)).split(together):
             weights = _weights(similarity[part], temperatures)
-            hits += _hits(weights, voters[part], labels[part], sizes, num_classes)
+            for number, votes in enumerate(_votes(weights, voters[part], sizes, num_classes)):
+                hits[number] += _hits(votes, labels[part])
+                if predicted is not None and sizes[number] == predicted[0]:
+                    votes = votes[temperatures.index(predicted[1])]
+                    classes.append(first_classes(votes.masked_fill(votes == 0, torch.nan), 5))
     percent = (100 * hits.double() / len(evaluation_labels)).tolist()
     return [
-        KnnScore(k, temperature, *percent[sizes.index(k)][number])
+        KnnScore(k, temperature, top1, top5, torch.cat(classes) if (k, temperature) == predicted else None)
         for k in ks
-        for number, temperature in enumerate(temperatures)
+        for temperature, (top1, top5) in zip(temperatures, percent[sizes.index(k)], strict=True)
     ]
 
 
@@ -79,16 +87,22 @@ def _weights(similarity: torch.Tensor, temperatures: Sequence[float]) -> torch.T
     return ((similarity - similarity[:, :1]) / scale).exp()
 
 
-def _hits(
-    weights: torch.Tensor, voters: torch.Tensor, labels: torch.Tensor, sizes: Sequence[int], num_classes: int
-) -> torch.Tensor:
-    """(K, T, 2) images that are top-1 and top-5 hits, from `weights` (T, B, k) of classes `voters` (B, k)."""
+def _votes(
+    weights: torch.Tensor, voters: torch.Tensor, sizes: Sequence[int], num_classes: int
+) -> Iterator[torch.Tensor]:
+    """For each of `sizes`, the votes (T, B, C) of so many neighbours: one tensor, which goes on growing.
+
+    From `weights` (T, B, k) of classes `voters` (B, k).
+    """
     votes = weights.new_zeros(*weights.shape[:2], num_classes)
     classes = voters.expand(weights.shape)
-    hits = []
     for fewer, more in pairwise([0, *sizes]):
         votes.scatter_add_(2, classes[..., fewer:more], weights[..., fewer:more])
-        place = label_place(votes, labels)
-        voted = votes.gather(2, labels.expand(place.shape).unsqueeze(2)).squeeze(2) > 0
-        hits.append(torch.stack([(voted & (place < limit)).sum(1) for limit in (1, 5)], dim=1))
-    return torch.stack(hits)
+        yield votes
+
+
+def _hits(votes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(T, 2) images that are top-1 and top-5 hits, from `votes` (T, B, C)."""
+    place = label_place(votes, labels)
+    voted = votes.gather(2, labels.expand(place.shape).unsqueeze(2)).squeeze(2) > 0
+    return torch.stack([(voted & (place < limit)).sum(1) for limit in (1, 5)], dim=1)

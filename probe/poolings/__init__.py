@@ -1,8 +1,9 @@
 """Poolings: tokens (B, N, D) → one vector per image and trial (K, B, D_o), one file each.
 
 A pooling states its width as `out_dim`, its parts as `description` and, where it has maps, gives them by
-`attention(tokens)` → (K, B, M, N). The first axis of every parameter is the trial (see `probe.stacked`). To
-add one, add its file here and its family to `probe/families.py`.
+`attention(tokens)` → (K, B, M, N). Those whose queries or heads pool tokens by such maps are `QueryPooling`s.
+The first axis of every parameter is the trial (see `probe.stacked`). To add one, add its file here and its
+family to `probe/families.py`.
 """
 
 from probe.poolings.abmilp import ABMILPPooling, LinearABMILPPooling
@@ -17,6 +18,7 @@ from probe.poolings.delf import DELFPooling
 from probe.poolings.efficient import EfficientPooling
 from probe.poolings.esimpool import ESimPool
 from probe.poolings.multi_head import MultiHeadPooling
+from probe.poolings.query_pooling import QueryPooling
 from probe.poolings.siglip import SigLIPPooling
 from probe.poolings.simpool import SimPool
 from probe.poolings.vit import ViTPooling
@@ -37,6 +39,7 @@ __all__ = [
     "EfficientPooling",
     "LinearABMILPPooling",
     "MultiHeadPooling",
+    "QueryPooling",
     "SigLIPPooling",
     "SimPool",
     "VJEPA2Pooling",

@@ -22,15 +22,15 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from probe.poolings.description import Description
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, attend, attention_weights
 
 REFERENCE = "AbMIL, arXiv 1802.04712; arXiv 2412.03215; billpsomas/efficient-probing poolings/abmilp.py"
 
 
-class ABMILPPooling(nn.Module):
+class ABMILPPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 5 D² + 3 D + 1. All layers start as PyTorch's do."""
 
     description: ClassVar = Description(
@@ -54,10 +54,17 @@ class ABMILPPooling(nn.Module):
         """(B, N, D) → (K, B, 1, N): the weights of the self-attended tokens; rows sum to 1."""
         return self._weights(self._mixed(tokens_BND))
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         mixed_KBND = self._mixed(tokens_BND)
-        pooled = (self._weights(mixed_KBND) @ mixed_KBND).squeeze(2)
-        found: torch.Tensor = self.proj(torch.bmm(pooled, self.qkv.weight.chunk(3, dim=1)[2].mT))
+        return self._weights(mixed_KBND) @ mixed_KBND
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self._mixed(tokens_BND).mean(dim=2, keepdim=True)
+
+    def finish(self, pooled_KB1D: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.proj(
+            torch.bmm(pooled_KB1D.squeeze(2), self.qkv.weight.chunk(3, dim=1)[2].mT)
+        )
         return found
 
     def _mixed(self, tokens_BND: torch.Tensor) -> torch.Tensor:
@@ -81,7 +88,7 @@ class ABMILPPooling(nn.Module):
         return torch.softmax(self.score(hidden).view(*mixed_KBND.shape[:2], 1, -1), dim=-1)
 
 
-class LinearABMILPPooling(nn.Module):
+class LinearABMILPPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: D + 1. The score starts as PyTorch's linear layer does."""
 
     description: ClassVar = Description(
@@ -102,7 +109,13 @@ class LinearABMILPPooling(nn.Module):
         """(B, N, D) → (K, B, 1, N); rows sum to 1."""
         return attention_weights(tokens_BND, self.score.weight)
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self.score.weight)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KB1D: torch.Tensor) -> torch.Tensor:
         # the score's bias moves all scores alike: it is in the published count and has the gradient 0
         assert self.score.bias is not None
-        return attend(tokens_BND, self.score.weight).squeeze(2) + 0 * self.score.bias.unsqueeze(1)
+        return pooled_KB1D.squeeze(2) + 0 * self.score.bias.unsqueeze(1)

@@ -5,7 +5,9 @@
     y_h = Σ_n a_hn (W_V x̃_n)_h
     y   = [y_1 … y_H]                          no output projection
 
-Computed pool first, project after: head h attends to x̃ with W_Kᵀ q_h, and W_V meets what was pooled.
+Computed pool first, project after: head h attends to x̃ with W_Kᵀ q_h, and W_V meets what was pooled. With
+x̃ = x · scale + shift, the scale joins the queries (the shift adds the same to the scores of all tokens), and
+both meet what was pooled of the tokens as they are.
 
 Shape suffixes: K trials, B images, N tokens, D channels.
 """
@@ -19,12 +21,13 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, TokenBatchNorm, attend, attention_weights, head_queries, project_heads
 
 NORM_EPS = 1e-6
 
 
-class AIMPooling(nn.Module):
+class AIMPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 2 D² + D.
 
     The query starts as 0.02 · normal noise, the projections as linear layers do. Raises `UserError` unless
@@ -55,7 +58,16 @@ class AIMPooling(nn.Module):
 
     def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
-        return attention_weights(self.norm(tokens_BND), self._queries())
+        scale, _ = self.norm.scale_and_shift(tokens_BND)
+        return attention_weights(tokens_BND, self._queries() * scale)
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return project_heads(attend(self.norm(tokens_BND), self._queries()), self.values.weight)
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.norm.scale_and_shift(tokens_BND)
+        return torch.addcmul(shift, attend(tokens_BND, self._queries() * scale), scale)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.norm.scale_and_shift(tokens_BND)
+        return torch.addcmul(shift, even(tokens_BND), scale)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        return project_heads(pooled_KBHD, self.values.weight)

@@ -19,10 +19,11 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import LayerNorm, Linear, attend, attention_weights, head_queries, project_heads
 
 
-class CAEPooling(nn.Module):
+class CAEPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 4 D² + 10 D.
 
     All layers start as PyTorch's do, as in the EP paper's code. Raises `UserError` unless `heads` divides D.
@@ -62,7 +63,13 @@ class CAEPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return attention_weights(self.key_norm.normalised(tokens_BND), self._queries())
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        pooled = self.value_norm.affine(attend(self.key_norm.normalised(tokens_BND), self._queries()))
-        found: torch.Tensor = self.output(project_heads(pooled, self.values.weight))
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(self.key_norm.normalised(tokens_BND), self._queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(self.key_norm.normalised(tokens_BND))
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        values = project_heads(self.value_norm.affine(pooled_KBHD), self.values.weight)
+        found: torch.Tensor = self.output(values)
         return found

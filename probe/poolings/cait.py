@@ -22,13 +22,14 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling
 from probe.stacked import MLP, LayerNorm, Linear, head_queries, project_heads
 
 BLOCK_NORM_EPS = 1e-6
 LAYER_SCALE = 1e-5
 
 
-class CaiTPooling(nn.Module):
+class CaiTPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 12 D² + 18 D.
 
     The class token starts as a normal of 0.02, cut at ±2, γ₁ and γ₂ at 1e-5, the rest as PyTorch's layers do.
@@ -75,7 +76,7 @@ class CaiTPooling(nn.Module):
         queries_QD = (queries_KHD * self.attention_norm.weight.unsqueeze(1)).flatten(0, 1)
         own_Q1 = (queries_QD * self._own()).sum(dim=-1, keepdim=True)
         scores_BQN = F.linear(normed_BND, queries_QD).mT
-        return torch.softmax(torch.cat([own_Q1.expand(len(normed_BND), -1, -1), scores_BQN], dim=-1), dim=-1)
+        return torch.softmax(torch.cat([own_Q1.expand(normed_BND.shape[0], -1, -1), scores_BQN], dim=-1), dim=-1)
 
     def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """(B, N, D) → (K, B, heads, N); what a row lacks to 1 falls on the class token itself."""
@@ -86,18 +87,25 @@ class CaiTPooling(nn.Module):
         images, _, width = values.shape
         return values.reshape(images, -1, self.heads, width).transpose(0, 1)
 
-    def _attended(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         normed_BND = self.attention_norm.normalised(tokens_BND)
         weights = self._weights(normed_BND)
         pooled_BQD = weights[..., 1:] @ normed_BND + weights[..., :1] * self._own()
-        pooled_KBHD = self.attention_norm.affine(self._by_trial(pooled_BQD))
+        return self._by_trial(pooled_BQD)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        total_BD = self.attention_norm.normalised(tokens_BND).sum(dim=1)
+        return self._by_trial((total_BD.unsqueeze(1) + self._own()) / (tokens_BND.shape[1] + 1))
+
+    def _attended(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         assert self.values.bias is not None
-        values = project_heads(pooled_KBHD, self.values.weight) + self.values.bias.unsqueeze(1)
+        normed_KBHD = self.attention_norm.affine(pooled_KBHD)
+        values = project_heads(normed_KBHD, self.values.weight) + self.values.bias.unsqueeze(1)
         found: torch.Tensor = self.output(values)
         return found
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        z = self.class_token_K1D + self.attention_scale_KD.unsqueeze(1) * self._attended(tokens_BND)
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        z = self.class_token_K1D + self.attention_scale_KD.unsqueeze(1) * self._attended(pooled_KBHD)
         z = z + self.mlp_scale_KD.unsqueeze(1) * self.mlp(self.mlp_norm(z))
         found: torch.Tensor = self.output_norm(z)
         return found

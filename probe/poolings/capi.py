@@ -19,13 +19,14 @@ from torch import nn
 
 from configs import UserError
 from probe.poolings.description import Description
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, attend, attention_weights, head_queries, project_heads
 from probe.stacked.start import start_linears
 
 HEAD_WIDTH = 64
 
 
-class CAPIPooling(nn.Module):
+class CAPIPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 2 D² + 3 D.
 
     Query and projections start as a normal of 0.02, cut at ±2, the bias at 0. Raises `UserError` unless 64
@@ -65,8 +66,14 @@ class CAPIPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return attention_weights(tokens_BND, self._queries())
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self._queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         _, value_weight = self.keys_values.weight.chunk(2, dim=1)
         assert self.keys_values.bias is not None
         _, value_bias = self.keys_values.bias.chunk(2, dim=1)
-        return project_heads(attend(tokens_BND, self._queries()), value_weight) + value_bias.unsqueeze(1)
+        return project_heads(pooled_KBHD, value_weight) + value_bias.unsqueeze(1)

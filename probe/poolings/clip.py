@@ -22,10 +22,11 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import LayerNorm, Linear, head_queries, project_heads
 
 
-class CLIPPooling(nn.Module):
+class CLIPPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 4 D² + 6 D + (N + 1) D.
 
     N is the grid's, and one more if `cls`. Positions and W_Q, W_K, W_V start as a normal of 1/√D, cut at ±2,
@@ -62,13 +63,19 @@ class CLIPPooling(nn.Module):
         """
         return _shares(self._weights(self.norm.normalised(tokens_BND)))
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         normalised = self.norm.normalised(tokens_BND)
         weights = self._weights(normalised)
         content = self._by_trial(_shares(weights).transpose(0, 1).flatten(1, 2) @ normalised)
         places = torch.bmm(weights.flatten(1, 2), self.positions_KND)
-        pooled = self.norm.affine(content) + places.view_as(content)
-        values = project_heads(pooled, self.qkv.weight.chunk(3, dim=1)[2])
+        return self.norm.affine(content) + places.view_as(content)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        content = self.norm.affine(even(self.norm.normalised(tokens_BND)))
+        return content + self.positions_KND.mean(dim=1)[:, None, None]
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        values = project_heads(pooled_KBHD, self.qkv.weight.chunk(3, dim=1)[2])
         found: torch.Tensor = self.output(values + self._biases()[2].unsqueeze(1))
         return found
 

@@ -19,13 +19,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from probe.poolings.description import Description
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, attend, attention_weights
 
 HEAD_WIDTH = 64
 NUM_QUERIES = 196
 
 
-class CoCaPooling(nn.Module):
+class CoCaPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 128 H D + 325 D, for any D.
 
     The queries start as normal noise, γ as 1, the projections as linear layers do.
@@ -65,8 +66,13 @@ class CoCaPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return attention_weights(tokens_BND, self._queries())
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        pooled_KBHD = attend(tokens_BND, self._queries())
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self._queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         _, value_weight_KED = self.keys_values.weight.chunk(2, dim=1)
         values = torch.bmm(pooled_KBHD.flatten(1, 2), value_weight_KED.mT).view(*pooled_KBHD.shape[:3], -1)
         found: torch.Tensor = self.output(values.flatten(2))

@@ -21,10 +21,11 @@ from torch import nn
 from configs import UserError
 from probe.poolings.description import Description
 from probe.poolings.divisors import nearest_divisors
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, attend, attention_weights, project_heads
 
 
-class EfficientPooling(nn.Module):
+class EfficientPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D / d_out). Parameters: M·D + D²/d_out.
 
     Raises `UserError` unless M · d_out divides D.
@@ -65,6 +66,11 @@ class EfficientPooling(nn.Module):
         """(B, N, D) → (K, B, M, N): where each query looks; rows sum to 1."""
         return attention_weights(tokens_BND, self._scaled_queries())
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        pooled = attend(tokens_BND, self._scaled_queries())
-        return project_heads(pooled, self.values.weight)
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self._scaled_queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KBMD: torch.Tensor) -> torch.Tensor:
+        return project_heads(pooled_KBMD, self.values.weight)

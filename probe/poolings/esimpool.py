@@ -15,16 +15,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling
 from probe.stacked import LayerNorm
 
 NORM_EPS = 1e-6
 
 
-class ESimPool(nn.Module):
+class ESimPool(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 2 D, weight 1 and bias 0 at the start.
 
     Raises `UserError` unless `heads` divides D.
@@ -62,6 +62,12 @@ class ESimPool(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return self._weights(tokens_BND).movedim(2, 0)
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         pooled_BHKE = self._weights(tokens_BND) @ self._split(tokens_BND)
-        return pooled_BHKE.movedim(2, 0).flatten(2)
+        return pooled_BHKE.movedim(2, 0)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self._split(tokens_BND).mean(dim=2).unsqueeze(0)
+
+    def finish(self, pooled_KBHE: torch.Tensor) -> torch.Tensor:
+        return pooled_KBHE.flatten(2)

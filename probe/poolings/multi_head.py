@@ -19,10 +19,11 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import Linear, attend, attention_weights, head_queries, project_heads
 
 
-class MultiHeadPooling(nn.Module):
+class MultiHeadPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 3 D² + D.
 
     The vector starts as 0.02 · normal noise, as the paper's code starts those of EP and AIM, the projections
@@ -57,5 +58,11 @@ class MultiHeadPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return attention_weights(tokens_BND, self._queries())
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return project_heads(attend(tokens_BND, self._queries()), self.values.weight)
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self._queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        return project_heads(pooled_KBHD, self.values.weight)

@@ -15,11 +15,12 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import MLP
 from probe.stacked.cross_attention import CrossAttention
 
 
-class SigLIPPooling(nn.Module):
+class SigLIPPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 12 D² + 10 D.
 
     The latent starts as a normal of 1/√D, cut at two deviations, the rest as PyTorch's layers do. Raises
@@ -49,7 +50,13 @@ class SigLIPPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return self.cross_attention.attention(tokens_BND, self.latent_K1D)
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        attended: torch.Tensor = self.cross_attention(tokens_BND, self.latent_K1D)
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self.cross_attention.pool(tokens_BND, self.latent_K1D)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        attended = self.cross_attention.project(pooled_KBHD)
         found: torch.Tensor = attended + self.mlp(attended)
         return found

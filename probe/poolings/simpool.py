@@ -15,15 +15,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from probe.poolings.description import Description
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import LayerNorm, Linear, attend, attention_weights, head_queries
 
 NORM_EPS = 1e-6
 
 
-class SimPool(nn.Module):
+class SimPool(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 2 D² + 2 D. All layers start as PyTorch's do."""
 
     description: ClassVar = Description(
@@ -52,6 +52,11 @@ class SimPool(nn.Module):
         """(B, N, D) → (K, B, 1, N); rows sum to 1."""
         return attention_weights(self.norm.normalised(tokens_BND), self._queries(tokens_BND))
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        pooled = attend(self.norm.normalised(tokens_BND), self._queries(tokens_BND))
-        return self.norm.affine(pooled.squeeze(2))
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(self.norm.normalised(tokens_BND), self._queries(tokens_BND))
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(self.norm.normalised(tokens_BND))
+
+    def finish(self, pooled_KB1D: torch.Tensor) -> torch.Tensor:
+        return self.norm.affine(pooled_KB1D.squeeze(2))

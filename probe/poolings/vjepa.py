@@ -19,12 +19,13 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling, even
 from probe.stacked import MLP, LayerNorm
 from probe.stacked.cross_attention import CrossAttention
 from probe.stacked.start import start_linears
 
 
-class VJEPAPooling(nn.Module):
+class VJEPAPooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 12 D² + 14 D.
 
     Query and weights start as a normal of 0.02, cut at ±2, biases at 0; the weights before each sum are
@@ -59,7 +60,13 @@ class VJEPAPooling(nn.Module):
         """(B, N, D) → (K, B, heads, N); rows sum to 1."""
         return self.cross_attention.attention(tokens_BND, self.query_K1D, self.token_norm)
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        attended = self.query_K1D + self.cross_attention(tokens_BND, self.query_K1D, self.token_norm)
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self.cross_attention.pool(tokens_BND, self.query_K1D, self.token_norm)
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(self.token_norm.normalised(tokens_BND))
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
+        attended = self.query_K1D + self.cross_attention.project(pooled_KBHD, self.token_norm)
         found: torch.Tensor = attended + self.mlp(self.mlp_norm(attended))
         return found

@@ -20,6 +20,7 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
+from probe.poolings.query_pooling import QueryPooling
 from probe.stacked import MLP, LayerNorm, Linear, head_queries, project_heads
 from probe.stacked.start import start_linears
 from probe.stacked.transformer_block import TransformerBlock
@@ -28,7 +29,7 @@ NUM_BLOCKS = 3
 """Blocks of self-attention: `num_probe_blocks: 4` in the published configurations, one of them the last."""
 
 
-class VJEPA2Pooling(nn.Module):
+class VJEPA2Pooling(QueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 47 D² + 52 D.
 
     The query and all weights start as a normal of 0.02, cut at ±2, all biases at 0. Then the weights of what
@@ -73,12 +74,18 @@ class VJEPA2Pooling(nn.Module):
         """(B, N, D) → (K, B, heads, N): of the cross-attention, to the blocks' tokens; rows sum to 1."""
         return self._weights(self._through_blocks(tokens_BND))
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         normalised_KBND = self._through_blocks(tokens_BND)
-        pooled_KBHD = self.token_norm.affine(self._weights(normalised_KBND) @ normalised_KBND)
+        return self._weights(normalised_KBND) @ normalised_KBND
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return self._through_blocks(tokens_BND).mean(dim=2, keepdim=True)
+
+    def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         assert self.keys_values.bias is not None
         bias = self.keys_values.bias[:, self.out_dim :].unsqueeze(1)
-        values = project_heads(pooled_KBHD, self.keys_values.weight[:, self.out_dim :]) + bias
+        normed = self.token_norm.affine(pooled_KBHD)
+        values = project_heads(normed, self.keys_values.weight[:, self.out_dim :]) + bias
         residual = self.query_K1D + values
         found: torch.Tensor = residual + self.mlp(self.norm(residual))
         return found

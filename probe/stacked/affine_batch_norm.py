@@ -22,9 +22,8 @@ class AffineBatchNorm(RunningStatistics):
 
     def scale_and_shift(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What `values` (K, …, W) are multiplied by, and what is added then: both (K, 1, …, 1, W)."""
-        axes = tuple(range(1, values.ndim - 1))
-        mean, variance = self.moments(values, axes, slice(None))
-        shape = (-1, *[1] * len(axes), values.shape[-1])
+        mean, variance = self.moments(values, slice(None))
+        shape = (-1, *[1] * (values.ndim - 2), values.shape[-1])
         scale = self.weight.view(shape) * torch.rsqrt(variance + self.eps)
         return scale, self.bias.view(shape) - mean * scale
 

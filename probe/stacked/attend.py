@@ -17,20 +17,36 @@ from typing import Any
 
 import torch
 
+from probe.fused import StoredTokens, Tokens, chosen_blocks, decoded
 
-def attend(tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+
+def attend(tokens_BND: Tokens, queries: torch.Tensor) -> torch.Tensor:
     """Pool tokens by queries (K, M, D), or (K, B, M, D) for each image its own → (K, B, M, D).
 
     Queries bring their scale with them. Tokens are data: they get no gradient. The products are taken in the
-    tokens' precision, bfloat16 for one; what is pooled has the queries' own.
+    tokens' precision, bfloat16 for one; what is pooled has the queries' own. Tokens as stored are taken by
+    the kernels of `probe.fused` where these fit, and decoded where not.
     """
+    if isinstance(tokens_BND, StoredTokens):
+        if queries.ndim == 3 and (chosen := chosen_blocks(tokens_BND, len(_joined(queries)))):
+            from probe.fused.pooling import fused_pool  # needs Triton
+
+            return _parted(fused_pool(tokens_BND, _joined(queries), *chosen), len(queries))
+        tokens_BND = tokens_BND.decoded
+    if torch.compiler.is_compiling() or _is_traced():  # exported graphs hold plain operations
+        return attention_weights(tokens_BND, queries) @ tokens_BND
     pooled = _Attend.apply(tokens_BND.detach(), _joined(queries))
     return _parted(pooled, len(queries))
 
 
-def attention_weights(tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+def _is_traced() -> bool:
+    """Whether TorchScript records what is computed."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def attention_weights(tokens_BND: Tokens, queries: torch.Tensor) -> torch.Tensor:
     """The weights by which `attend` pools, (K, B, M, N); those of a query sum to 1."""
-    return _parted(torch.softmax(_joined(queries) @ tokens_BND.mT, dim=-1), len(queries))
+    return _parted(torch.softmax(_joined(queries) @ decoded(tokens_BND).mT, dim=-1), len(queries))
 
 
 def _joined(queries: torch.Tensor) -> torch.Tensor:

@@ -27,15 +27,14 @@ class RunningStatistics(nn.Module):
         self.register_buffer("running_mean", torch.zeros(1, width))
         self.register_buffer("running_var", torch.ones(1, width))
 
-    def moments(
-        self, values: torch.Tensor, axes: tuple[int, ...], trials: slice
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance by which `values` (k, …, W) are normalised over `axes`, kept as axes of one.
+    def moments(self, values: torch.Tensor, trials: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance by which `values` (k, …, W) are normalised over the axes between, kept as axes of
+        one.
 
         `trials`: whose running statistics they are.
         """
         if self.training:
-            mean, variance, count = batch_statistics(values, axes)
+            mean, variance, count = batch_statistics(values)
             if count < 2:
                 raise UserError("batch norm needs two images or more in a batch to train on")
             with torch.no_grad():
@@ -43,16 +42,10 @@ class RunningStatistics(nn.Module):
                 for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
                     running.lerp_(now.flatten(1).to(running.dtype).expand_as(running), MOMENTUM)
         else:
-            shape = [1 if axis in axes else size for axis, size in enumerate(values.shape)]
-            shape[0] = -1
+            shape = (-1, *[1] * (values.ndim - 2), values.shape[-1])
             mean = self.running_mean[trials].view(shape)
             variance = self.running_var[trials].view(shape)
         return mean, variance
-
-    def normalised(self, values: torch.Tensor, axes: tuple[int, ...], trials: slice) -> torch.Tensor:
-        """`values`, normalised by their `moments`."""
-        mean, variance = self.moments(values, axes, trials)
-        return (values - mean) * torch.rsqrt(variance + self.eps)
 
 
 class BatchNorm(RunningStatistics):
@@ -62,15 +55,19 @@ class BatchNorm(RunningStatistics):
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return self.normalised(values, (1,), slice(None))
+        mean, variance = self.moments(values, slice(None))
+        return (values - mean) * torch.rsqrt(variance + self.eps)
 
 
 class TokenBatchNorm(RunningStatistics):
-    """Of the tokens themselves, over images and tokens: (B, N, D) → (B, N, D).
+    """Of the tokens themselves, over images and tokens: x̂ = x · scale + shift.
 
     The trials of a stack have seen the same batches, so that their running statistics are the same: the
-    first trial's serve all.
+    first trial's serve all. Tokens are data: they get no gradient.
     """
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.normalised(tokens.unsqueeze(0), (1, 2), slice(1))[0]
+    def scale_and_shift(self, tokens_BND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both (D,). A pooling takes them into its queries and what it pools, and never makes x̂."""
+        mean, variance = self.moments(tokens_BND.detach().unsqueeze(0), slice(1))
+        scale = torch.rsqrt(variance + self.eps).flatten()
+        return scale, -mean.flatten() * scale

@@ -47,11 +47,15 @@ class CrossAttention(nn.Module):
         tokens_BND = tokens_BND if norm is None else norm.normalised(tokens_BND)
         return attention_weights(tokens_BND, self._queries(query_K1D, norm))
 
-    def forward(
+    def pool(
         self, tokens_BND: torch.Tensor, query_K1D: torch.Tensor, norm: LayerNorm | None = None
     ) -> torch.Tensor:
+        """(K, B, heads, D): what each head pools, of tokens normed without weight and bias."""
         tokens_BND = tokens_BND if norm is None else norm.normalised(tokens_BND)
-        pooled = attend(tokens_BND, self._queries(query_K1D, norm))
+        return attend(tokens_BND, self._queries(query_K1D, norm))
+
+    def project(self, pooled: torch.Tensor, norm: LayerNorm | None = None) -> torch.Tensor:
+        """(K, B, heads, D) → (K, B, D)."""
         pooled = pooled if norm is None else norm.affine(pooled)
         _, value_weight = self.keys_values.weight.chunk(2, dim=1)
         assert self.keys_values.bias is not None

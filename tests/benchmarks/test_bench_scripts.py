@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,31 @@ def test_the_benchmark_of_extraction_measures_it_beside_its_parts(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(tmp_path: Path) -> None:
+    ended = run("bench_decode.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert len(found["sections"]) == 4
+    for section in found["sections"]:
+        labels = {row["label"] for row in section["rows"]}
+        assert labels == {row["label"] for row in found["differences"] if row["section"] == section["name"]}
+        assert labels > {"Pillow"}
+    exact = [row for row in found["differences"] if row["label"] in ("Pillow", "torchvision.io")]
+    assert {row["max"] for row in exact} == {0}
+    by_torch = [row for row in found["differences"] if row["label"] == "--resize torch"]
+    assert all(0 < row["max"] <= 2 and row["tokens"] < 0.01 for row in by_torch)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_forward_pass_measures_every_way(tmp_path: Path) -> None:
+    ended = run("bench_forward.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    (section,) = json.loads((tmp_path / "result.json").read_text())["sections"]
+    labels = {row["label"] for row in section["rows"]}
+    assert labels == {"plain", "--channels-last", "--compile", "--compile --channels-last"}
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_int8_compares_every_coding_with_float32(tmp_path: Path) -> None:
     ended = run("bench_int8.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
@@ -146,3 +172,25 @@ def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
     ended = run("chart.py", tmp_path, "result.json", "picture.svg")
     assert ended.returncode == 0, ended.stderr
     assert "<svg" in (tmp_path / "picture.svg").read_text()
+
+
+def test_the_benchmark_of_the_fused_kernels_runs_interpreted(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    ended = run("bench_gpu.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    assert max(map(len, ended.stdout.splitlines())) <= 100
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["machine"]["device"] is None
+    assert sum(row["label"].startswith("fused") for row in found["probes"]) == 4
+    assert len(found["stacks"]) == 2
+
+
+def test_the_benchmark_of_the_fused_kernels_refuses_a_machine_without_a_gpu(tmp_path: Path) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, BENCHMARKS / "bench_gpu.py"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 2
+    assert "a CUDA device is needed" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache import SplitManifest, Store, StoreFormat, open_split_writer
+from cache import Augmentation, SplitManifest, Store, StoreFormat, open_split_writer
 from cache.info import print_info, split_info, store_info
 
 SplitOf = Callable[..., SplitManifest]
@@ -52,6 +52,27 @@ def test_classes_that_share_a_name_are_counted_apart(
     monkeypatch.setenv("COLUMNS", "200")
     print_info(info)
     assert "2 × 4–5" in capsys.readouterr().out
+
+
+def test_what_made_the_views_of_a_split_is_told(
+    store: Path,
+    engine: StoreFormat,
+    split_manifest: SplitOf,
+    write_split: Writing,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = Augmentation(name="rrc_mild", seed=7)
+    manifest = split_manifest(format=engine, records=8, views=3).model_copy(update={"augmentation": made})
+    write_split(store, manifest)
+    write_split(store, split_manifest(format=engine, split="test", records=8))
+    info = store_info(Store(store))
+    found = {name: (split["views"], split["augmentation"]) for name, split in info["splits"].items()}
+    plain = (1, None)
+    assert found == {"digits/train": (3, {"name": "rrc_mild", "seed": 7}), "digits/test": plain}
+    monkeypatch.setenv("COLUMNS", "200")
+    print_info(info)
+    assert "3, rrc_mild, seed 7" in capsys.readouterr().out
 
 
 def test_records_left_out_count_for_no_class(

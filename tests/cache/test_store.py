@@ -30,6 +30,11 @@ def test_other_backbone_is_refused_by_the_name_of_the_field(
         create_store(store, store_manifest(**change))
 
 
+def test_a_folder_that_may_not_be_searched_is_one_clear_line(closed: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*closed/store \(Permission denied\)"):
+        Store(closed / "store")
+
+
 def test_refusal_tells_both_values(store: Path, store_manifest: StoreOf) -> None:
     with pytest.raises(UserError, match="00ff there, 11ee here"):
         create_store(store, store_manifest(weights_sha256="11ee"))

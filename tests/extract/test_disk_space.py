@@ -27,12 +27,23 @@ def options(tmp_path: Path, **changes: object) -> ExtractOptions:
     return ExtractOptions(**{**words, "shard_size": 20, "out": tmp_path / "a" / "store", **changes})
 
 
-def test_a_store_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "--dtype int8 or fewer --blocks"),
+        ({"dtype": "int8"}, "fewer --blocks"),
+        ({"views": 2, "augment": "rrc_flip"}, "--dtype int8 or fewer --views or fewer --blocks"),
+    ],
+    ids=["float16", "int8", "views"],
+)
+def test_a_store_that_does_not_fit_is_refused_with_what_to_do(
+    tmp_path: Path, changes: dict[str, object], advice: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        require_space(tmp_path, 2_000_000, 1_000_000)
+        require_space(tmp_path, 2_000_000, 1_000_000, options(tmp_path, **changes))
     assert str(caught.value) == (
-        f"{tmp_path} needs 2.00 MB more, and 1.00 MB are free there: choose another --out, --dtype int8 or "
-        "fewer --blocks, or --force"
+        f"{tmp_path} needs 2.00 MB more, and 1.00 MB are free there: "
+        f"choose another --out, {advice}, or --force"
     )
 
 

@@ -115,6 +115,6 @@ def test_views_without_a_training_split_are_refused(tmp_path: Path) -> None:
         _extract(tmp_path / "store", split="test", **VIEWS)
 
 
-def test_a_plan_refuses_views(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--plan counts one view"):
-        _extract(tmp_path / "store", plan=True, **VIEWS)
+def test_a_seed_of_views_without_views_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--augment-seed draws augmented views: give --views and --augment"):
+        _extract(tmp_path / "store", augment_seed=0)

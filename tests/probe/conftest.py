@@ -204,6 +204,7 @@ def options(store: Path, tmp_path: Path) -> Callable[..., FitOptions]:
             "probe": ("lp",),
             "device": "cpu",
             "runs": tmp_path / "runs",
+            "report": False,
         }
         return FitOptions(**{**usual, **changes})
 
@@ -232,6 +233,7 @@ def finished_run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Finis
         device="cpu",
         runs=tmp_path_factory.mktemp("runs"),
         name="first",
+        report=False,
     )
     return FinishedRun(options, run_fit(options), options.runs / "first")
 

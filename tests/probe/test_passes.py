@@ -65,3 +65,8 @@ def test_a_trial_needs_its_parameters_gradients_and_optimiser_state_and_a_step(
 def test_trials_get_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "free_host_memory", lambda: 1000)
     assert training_memory(torch.device("cpu")) == 500
+
+
+def test_tokens_on_the_device_leave_trials_half_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "free_device_memory", lambda device: 1000)
+    assert training_memory(torch.device("cuda"), tokens=700) == 150

@@ -154,7 +154,7 @@ TOGETHER = """
     assert together() and first_process() == (rank == 0)
     values = torch.load(sys.argv[1], weights_only=True)
     own = values[:, rank::2].clone().requires_grad_()
-    mean, variance, count = batch_statistics(own, (1,))
+    mean, variance, count = batch_statistics(own)
     loss = ((own - mean) * torch.rsqrt(variance)).pow(3).sum()
     loss.backward()
     found = {
@@ -271,7 +271,7 @@ def test_alone_everything_is_the_only_processes(whole_batch: torch.Tensor) -> No
 
 
 def test_alone_statistics_are_the_batchs(whole_batch: torch.Tensor) -> None:
-    mean, variance, count = batch_statistics(whole_batch, (1,))
+    mean, variance, count = batch_statistics(whole_batch)
     torch.testing.assert_close(mean, whole_batch.mean(dim=1, keepdim=True))
     torch.testing.assert_close(variance, whole_batch.var(dim=1, keepdim=True, correction=0))
     assert count == 5

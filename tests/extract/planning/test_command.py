@@ -94,6 +94,33 @@ def test_a_disk_that_is_too_small_is_planned_and_refused(
     assert run("cache", "plan", *DIGITS, "--rates", small, *words, "--dtype", "int8")[::2] == (0, "")
 
 
+def test_views_and_parts_are_planned(run: Run, rates: Callable[..., str]) -> None:
+    words = ("--views", "4", "--part", "2/3", "--rates", rates())
+    code, out, err = run("cache", "plan", *DIGITS, *words)
+    assert (code, err) == (0, "")
+    assert out.startswith("plan: mae_digits over digits, train 1,437 × 4 views + test 360 images\n")
+    assert "part 2/3" in " ".join(out.split())
+    plan = json.loads(run("cache", "plan", *DIGITS, *words, "--json")[1])
+    assert (plan["views"], plan["part"]) == ({"train": 4, "test": 1}, "2/3")
+    assert plan["dtypes"]["float16"]["bytes"]["asked"] == 1797 * DIGIT + 3 * 1437 * (DIGIT - 16)
+
+
+def test_a_plan_of_views_without_a_training_split_is_refused(run: Run, rates: Callable[..., str]) -> None:
+    code, _, err = run("cache", "plan", *DIGITS, "--views", "4", "--split", "test", "--rates", rates())
+    assert code == 2
+    assert err.startswith("cache: --views 4 is for training splits")
+
+
+@pytest.mark.usefixtures("quick")
+def test_extract_with_plan_counts_views_and_parts(run: Run) -> None:
+    words = ("--views", "3", "--augment", "rrc_flip", "--part", "1/2", "--workers", "0", "--limit", "300")
+    code, out, err = run("extract", *DIGITS, *words, "--plan", "--json")
+    assert (code, err) == (0, "")
+    plan = json.loads(out)
+    assert (plan["views"]["train"], plan["part"]) == (3, "1/2")
+    assert plan["dtypes"]["float16"]["bytes"]["asked"] == 600 * DIGIT + 2 * 300 * (DIGIT - 16)
+
+
 def test_what_is_stored_already_needs_no_room(run: Run, rates: Callable[..., str]) -> None:
     assert run("extract", *DIGITS, "--split", "test", "--workers", "0")[0] == 0
     small = rates(disk_free_bytes=1437 * DIGIT)

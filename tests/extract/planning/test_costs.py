@@ -55,6 +55,41 @@ def test_several_blocks_are_stored_and_the_last_of_them_is_read(
     assert costs.probe_bytes("float16") == TRAIN * 401_408
 
 
+def test_views_multiply_the_tokens_of_the_training_split(vit_large: WorkOf, machine: MachineOf) -> None:
+    costs = Costs(vit_large(views=4), machine())
+    assert costs.store_bytes([23], "float16") == TRAIN * (4 * 411_648 + 16) + 50_000 * 411_664
+    assert costs.probe_bytes("float16") == TRAIN * 401_408  # an epoch reads one view of each image
+    assert costs.online_epoch() == Costs(vit_large(), machine()).online_epoch()
+
+
+def test_each_view_is_a_pass_of_an_image_that_is_decoded_once(vit_large: WorkOf, machine: MachineOf) -> None:
+    passes = 4 * TRAIN + 50_000
+    fast = machine(disk_write_bytes_per_second=1e12)
+    seconds = pytest.approx(passes / 1000)
+    assert Costs(vit_large(views=4), fast).extraction("float16") == (seconds, "backbone")
+    slow_decoding = machine(disk_write_bytes_per_second=1e12, decode_images_per_second=200)
+    seconds = pytest.approx(ALL / 200)
+    assert Costs(vit_large(views=4), slow_decoding).extraction("float16") == (seconds, "decoding")
+    at_once = machine(disk_write_bytes_per_second=1e12, extract_images_per_second=800)
+    seconds = pytest.approx(ALL / 800 + (passes - ALL) / 1000)
+    assert Costs(vit_large(views=4), at_once).extraction("float16") == (seconds, "backbone")
+
+
+def test_a_tier_must_hold_every_view(vit_large: WorkOf, machine: MachineOf) -> None:
+    memory = machine(host_memory_bytes=800e9)
+    assert Costs(vit_large(), memory).fits("host", "float16")
+    assert not Costs(vit_large(views=2), memory).fits("host", "float16")
+
+
+@pytest.mark.parametrize("rates", [{}, {"disk_write_bytes_per_second": 1e6}], ids=["backbone", "disk"])
+def test_a_part_takes_its_share_of_the_seconds_and_the_store_stays_whole(
+    vit_large: WorkOf, machine: MachineOf, rates: dict[str, float]
+) -> None:
+    whole, part = (Costs(vit_large(part=text), machine(**rates)) for text in ("1/1", "3/16"))
+    assert part.extraction("float16")[0] == pytest.approx(whole.extraction("float16")[0] / 16)
+    assert part.store_bytes([23], "float16") == whole.store_bytes([23], "float16")
+
+
 @pytest.mark.parametrize(
     ("rates", "seconds", "slowest"),
     [

@@ -80,12 +80,33 @@ def test_training_on_one_image_is_refused() -> None:
         _stacked()(_values(1, seed=0))
 
 
+def _normed(norm: TokenBatchNorm, tokens: torch.Tensor) -> torch.Tensor:
+    scale, shift = norm.scale_and_shift(tokens)
+    return tokens * scale + shift
+
+
 def test_tokens_are_normalised_over_images_and_tokens(references: list[nn.BatchNorm1d]) -> None:
     ours = stack([TokenBatchNorm(WIDTH, EPS) for _ in range(3)])
     tokens = 2 + 3 * torch.randn(4, 5, WIDTH)
     wanted = references[0](tokens.flatten(0, 1)).view_as(tokens)
-    torch.testing.assert_close(ours(tokens), wanted)
+    torch.testing.assert_close(_normed(ours, tokens), wanted)
     torch.testing.assert_close(ours.running_var, references[0].running_var.expand(3, -1))
     torch.testing.assert_close(
-        ours.eval()(tokens), references[0].eval()(tokens.flatten(0, 1)).view_as(tokens)
+        _normed(ours.eval(), tokens), references[0].eval()(tokens.flatten(0, 1)).view_as(tokens)
     )
+
+
+def test_statistics_of_tokens_far_from_zero_keep_their_precision() -> None:
+    tokens = 1000 + torch.randn(64, 49, WIDTH, generator=torch.Generator().manual_seed(0))
+    norm = TokenBatchNorm(WIDTH, EPS)
+    norm.scale_and_shift(tokens)
+    wanted = tokens.double().flatten(0, 1).var(dim=0)
+    torch.testing.assert_close(norm.running_var[0].double(), 0.9 + 0.1 * wanted, rtol=1e-4, atol=0)
+
+
+def test_statistics_of_bfloat16_tokens_are_in_float32() -> None:
+    tokens = 3 + torch.randn(64, 49, WIDTH, generator=torch.Generator().manual_seed(0)).bfloat16()
+    norm = TokenBatchNorm(WIDTH, EPS)
+    scale, _ = norm.scale_and_shift(tokens)
+    assert scale.dtype == torch.float32
+    torch.testing.assert_close(norm.running_mean[0], 0.1 * tokens.float().mean(dim=(0, 1)))

@@ -1,0 +1,193 @@
+"""What ImageNet-1k would cost on this machine: extraction, epochs, a 90-epoch EP32 run, a sweep of 64 trials.
+
+    python benchmarks/bench_imagenet.py [--folder DIR] [--json FILE] [--quick]
+
+Measured: extraction (decode, forward pass, write) of JPEGs of 500 × 375 that are made here, by models with
+random weights (speed does not depend on them); the same images through decoding, the forward pass and a step
+of EP32 as published, which is an epoch with the backbone in the loop; and training epochs of EP32 on a
+generated store, in each tier, streaming with an empty page cache. Projected: all of it to the 1,281,167
+training images of ImageNet-1k, and marked so. ImageNet's JPEGs are larger than these (110 KB against 69), the
+loop's epochs do not evaluate, and nothing here says anything of accuracy.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+import tyro
+from bench_extract import ExtractBenchOptions, Work, prepare
+from bench_pipeline import make_images
+from bench_sweep import PublishedEP, Sizes
+from files import scratch
+from generated_store import Generated, generate, seconds_of_an_image
+from imagenet_projection import EPOCHS, SWEEP, TRAIN_IMAGES, Measured, Projection, projected
+from pydantic import Field, PositiveInt
+from report import CONSOLE, machine_facts, save
+from rich.box import SIMPLE
+from rich.table import Table
+
+from cache import Tier, TokenDtype, chosen_device, free_device_memory, free_host_memory
+from cache.residency import FITTING_SHARE
+from configs import FrozenModel, Names, UserError, in_bytes, optional, parse, run_command
+
+PROGRAM = "bench_imagenet.py"
+QUICK_MODEL = "timm:test_vit"
+BYTES_OF_AN_IMAGE = 10**6
+DTYPES: tuple[TokenDtype, ...] = ("float16", "int8")
+TIERS: tuple[Tier, ...] = ("device", "host", "stream")
+
+
+class ImagenetBenchOptions(FrozenModel):
+    """What ImageNet-1k would cost on this machine, projected from what fits here."""
+
+    folder: Path = Field(
+        default=Path("bench_imagenet.tmp"), description="images and stores; made and removed"
+    )
+    backbone: Names = Field(
+        default=("timm:vit_base_patch16_224", "timm:vit_large_patch16_224"),
+        description="models, with random weights",
+    )
+    images: PositiveInt = Field(default=1024, description="JPEGs to extract and to loop over")
+    records: PositiveInt = Field(default=16384, description="images in the generated store: as many as fit")
+    batch_size: PositiveInt = Field(default=1024, description="images in a probe's step")
+    extraction_batch: PositiveInt = Field(default=128, description="images in a forward pass")
+    device: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
+    quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
+    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
+        default=None, description="save every number and the facts of the machine; not by default"
+    )
+
+    def resolved(self) -> ImagenetBenchOptions:
+        """With the tiny sizes, where these are wanted."""
+        if not self.quick:
+            return self
+        tiny = {"images": 16, "records": 256, "batch_size": 32, "extraction_batch": 8}
+        return self.model_copy(update={**tiny, "backbone": (QUICK_MODEL,)})
+
+
+def in_the_loop(work: Work, device: torch.device) -> float:
+    """Seconds of an image through decoding, the forward pass and a step of EP32 as published."""
+    block = work.plan.manifest.blocks[-1]
+    shape = work.plan.manifest.array(f"block{block}/patches").record_shape
+    probe = PublishedEP(Sizes(tokens=shape[0], dim=shape[1])).to(device)
+    optimizer = torch.optim.SGD(probe.parameters(), 0.1)
+    images, began = 0, time.perf_counter()
+    for batch in work.decoded():
+        tokens = work.backbone(batch.images.to(device, non_blocking=True), [block])[block].patches.float()
+        labels = torch.zeros(len(tokens), dtype=torch.long, device=device)
+        optimizer.zero_grad()
+        F.cross_entropy(probe(tokens.clone()), labels).backward()
+        optimizer.step()
+        images += len(tokens)
+    float(probe.queries.detach().sum())  # the device has finished
+    return (time.perf_counter() - began) / images
+
+
+def measure(
+    options: ImagenetBenchOptions, folder: Path, model: str, dtype: TokenDtype, device: torch.device
+) -> Measured:
+    """One backbone and dtype."""
+    settings = ExtractBenchOptions(images=options.images, batch_size=options.extraction_batch)
+    work = prepare(model, folder / "images", settings, dtype=dtype, device=device)
+    looping = min(in_the_loop(work, device) for _ in range(2))
+    seconds = []
+    for _ in range(2):
+        work.remove_store()
+        began = time.perf_counter()
+        seconds.append((work.extract(), time.perf_counter() - began))
+    work.remove_store()
+    block = work.plan.manifest.blocks[-1]
+    tokens, dim = work.plan.manifest.array(f"block{block}/patches").record_shape
+    shard = min(1024, options.records)
+    workload = Generated(options.records // shard * shard, shard, options.batch_size, tokens, dim)
+    store = folder / "generated"
+    try:
+        stored = generate(store, workload, dtype)
+        tiers = [tier for tier in TIERS if tier != "device" or device.type != "cpu"]
+        times = {
+            trials: {tier: seconds_of_an_image(store, workload, tier, trials, device) for tier in tiers}
+            for trials in (1, SWEEP)
+        }
+    finally:
+        work.remove(store)
+    return Measured(
+        model.partition(":")[2],
+        dtype,
+        stored,
+        extraction=min(taken / images for images, taken in seconds),
+        in_the_loop=looping,
+        one_trial=times[1],
+        sweep=times[SWEEP],
+    )
+
+
+def print_projections(projections: list[Projection]) -> None:
+    """One line for each backbone and dtype, all of them projected."""
+    table = Table(title=f"PROJECTED to ImageNet-1k ({TRAIN_IMAGES:,} images), not run", box=SIMPLE)
+    for column in (
+        "backbone",
+        "stored as",
+        "bytes",
+        "extract",
+        "epoch",
+        f"{EPOCHS} epochs",
+        f"{SWEEP} trials",
+    ):
+        table.add_column(column, justify="right" if column not in ("backbone", "stored as") else "left")
+    table.add_column("backbone in the loop", justify="right")
+    table.add_column("faster: run, sweep", justify="right")
+    for one in projections:
+        epochs = ", ".join(f"{tier} {seconds:,.0f} s" for tier, seconds in one.epoch_seconds.items())
+        table.add_row(
+            one.measured.backbone,
+            one.measured.dtype,
+            in_bytes(one.store_bytes),
+            f"{one.extraction_hours:.2f} h",
+            epochs,
+            f"{one.run_hours:.2f} h ({one.tier})",
+            f"{one.sweep_hours:.2f} h",
+            f"{one.in_the_loop_hours:.1f} h",
+            f"{one.times_faster:.1f} ×, {one.sweep_times_faster:,.0f} ×",
+        )
+    CONSOLE.print(table)
+
+
+def run(options: ImagenetBenchOptions) -> None:
+    """Measure, project, print, save."""
+    options = options.resolved()
+    if options.json_ is not None and not options.json_.resolve().parent.is_dir():
+        raise UserError(f"{options.json_.parent} is no folder: make it first")
+    device = chosen_device(options.device)
+    facts: dict[str, Any] = machine_facts()
+    room: dict[Tier, int] = {
+        "device": int(FITTING_SHARE * free_device_memory(device)),
+        "host": int(FITTING_SHARE * free_host_memory()),
+    }
+    needed = options.images * BYTES_OF_AN_IMAGE + options.records * 2 * 196 * 1024
+    with scratch(options.folder, needed) as folder:
+        make_images(folder / "images", options.images)
+        projections = [
+            projected(measure(options, folder, model, dtype, device), room)
+            for model in options.backbone
+            for dtype in DTYPES
+        ]
+    CONSOLE.print(
+        f"{facts['cpu']}, {facts['cores']} cores, {device}; measured on {options.images:,} JPEGs and a "
+        f"generated store of {options.records:,} images"
+    )
+    print_projections(projections)
+    if options.json_ is not None:
+        found = [asdict(projection) for projection in projections]
+        save(options.json_, script=PROGRAM, quick=options.quick, machine=facts, room=room, projected=found)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(PROGRAM, lambda: run(parse(ImagenetBenchOptions, prog=PROGRAM))))

@@ -1,0 +1,132 @@
+"""Where the objects of images are: boxes as data sets ship them, as masks of what the backbone saw."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from configs import UserError
+from extract.transform import image_transform
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the image as it is shown: left, top, right, bottom, the last two not inside."""
+
+CUB_BOXES, CUB_IMAGES = "bounding_boxes.txt", "images.txt"
+CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Boxes of images, by sample_id or by the end of the image's path."""
+
+    boxes: Mapping[int | str, Sequence[Box]]
+    by_path: bool
+
+    def of(self, sample: int, path: str) -> Sequence[Box]:
+        """The boxes of one image; none where nothing is known of it. `path`: how its source names it."""
+        if not self.by_path:
+            return self.boxes.get(sample, ())
+        parts = PurePosixPath(path).with_suffix("").parts
+        ends = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
+        return next((self.boxes[end] for end in ends if end in self.boxes), ())
+
+
+def read_objects(place: Path) -> Objects:
+    """Boxes in `place`: the folder of CUB-200-2011, a folder of ImageNet's XML files, or a CSV file.
+
+    The CSV's columns are sample_id or path, and x0, y0, x1, y1. Raises `UserError` for anything else.
+    """
+    if (place / CUB_BOXES).is_file():
+        return Objects(_cub(place), by_path=True)
+    if place.is_dir():
+        files = sorted(place.rglob("*.xml"))
+        if not files:
+            raise UserError(f"--boxes {place}: a folder holds {CUB_BOXES} (CUB) or XML files (ImageNet)")
+        return Objects({file.stem: _annotation(file) for file in files}, by_path=True)
+    if not place.is_file():
+        raise UserError(f"--boxes {place}: there is no such file or folder")
+    return _table(place)
+
+
+def object_mask(boxes: Iterable[Box], size: tuple[int, int], settings: dict[str, object]) -> np.ndarray:
+    """(H, W) bool: which pixels of the transformed picture are in a box; `size` is the image's (w, h).
+
+    The boxes are drawn and go through the backbone's own transform, so that they lie as the image does.
+    """
+    drawn = Image.new("L", size)
+    pen = ImageDraw.Draw(drawn)
+    for x0, y0, x1, y1 in boxes:
+        if round(x1) > round(x0) and round(y1) > round(y0):
+            pen.rectangle((round(x0), round(y0), round(x1) - 1, round(y1) - 1), fill=255)
+    seen: np.ndarray = image_transform(settings)(drawn.convert("RGB"))[0] >= 128
+    return seen
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path.replace("\\", "/")).with_suffix("").as_posix()
+
+
+def _cub(root: Path) -> dict[int | str, Sequence[Box]]:
+    """`bounding_boxes.txt`: number, x, y, width, height; `images.txt`: number and path."""
+    try:
+        names = dict(line.split() for line in (root / CUB_IMAGES).read_text().splitlines() if line.strip())
+        found: dict[int | str, Sequence[Box]] = {}
+        for line in (root / CUB_BOXES).read_text().splitlines():
+            number, *rest = line.split()
+            x, y, width, height = map(float, rest)
+            found[_stem(names[number])] = [(x, y, x + width, y + height)]
+    except (OSError, ValueError, KeyError):
+        raise UserError(
+            f"--boxes {root}: {CUB_BOXES} and {CUB_IMAGES} do not fit: unpack the archive again"
+        ) from None
+    return found
+
+
+def _annotation(file: Path) -> list[Box]:
+    """The boxes of a Pascal VOC file, as ImageNet ships them: corners from 0 on, the last ones inside."""
+    try:
+        boxes = [
+            tuple(float(box.findtext(name) or "") for name in ("xmin", "ymin", "xmax", "ymax"))
+            for box in ElementTree.parse(file).getroot().iter("bndbox")
+        ]
+    except (OSError, ValueError, ElementTree.ParseError):
+        raise UserError(f"--boxes: {file} is no annotation with bndbox, xmin, ymin, xmax and ymax") from None
+    return [(x0, y0, x1 + 1, y1 + 1) for x0, y0, x1, y1 in boxes]
+
+
+def _table(file: Path) -> Objects:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            columns = set(reader.fieldnames or ())
+            key = next((name for name in ("sample_id", "path") if name in columns), None)
+            if key is None or not set(CORNERS) <= columns:
+                raise UserError(
+                    f"--boxes {file}: the first line names the columns: sample_id or path, then x0,y0,x1,y1"
+                )
+            boxes: dict[int | str, list[Box]] = {}
+            for row in reader:
+                boxes.setdefault(_key(key, row[key]), []).append(_corners(row))
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"--boxes {file}: no readable CSV file (UTF-8)") from None
+    except (ValueError, TypeError, csv.Error):
+        raise UserError(
+            f"--boxes {file}, line {reader.line_num}: a sample_id or a corner is no number"
+        ) from None
+    return Objects(boxes, by_path=key == "path")
+
+
+def _key(column: str, value: str) -> int | str:
+    return int(value) if column == "sample_id" else _stem(value)
+
+
+def _corners(row: Mapping[str, str]) -> Box:
+    x0, y0, x1, y1 = (float(row[name]) for name in CORNERS)
+    return x0, y0, x1, y1

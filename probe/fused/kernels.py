@@ -1,0 +1,174 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+"""Triton kernels that pool tokens by queries and read every token once.
+
+A program holds BLOCK_Q queries and goes through images; of an image it goes through blocks of BLOCK_N
+tokens. A block stays on the chip, in shared memory, for both of its products: with the queries, for its
+scores, and with the weights that follow from them, for what is pooled. So tokens cross from memory once,
+forward and backward:
+
+    s_nq = x_n · q_q,    w = exp(s − m),   pooled = Σ_n w_nq x_n / Σ_n w_nq         (m: largest score so far)
+    p = exp(s − log Σ exp s),    ds_nq = p_nq (x_n · g_q − δ_q),    dq_q = Σ_images Σ_n ds_nq x_n
+
+with g the gradient of what was pooled and δ_q = g_q · pooled_q. Sums are float32. Programs sum the gradient
+over their own images and write it apart, for a sum in a fixed order: without atomics, the bits are the same
+each time.
+
+Products are taken by the matrix units, whose operands have 16 bits. Tokens are exact in them. Queries,
+weights and gradients are a sum of PARTS such numbers (1: rounded; float32's precision: 2 in float16, 3 in
+bfloat16), in units that keep them inside the range of float16 (`tiles.unit_of`).
+
+int8 tokens are x_nd = code_nd · scale_n · factor_d, all of one image. Factors join the queries and meet what
+was pooled, scales meet the scores and the weights; the codes themselves are the operands.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from probe.fused.tiles import (
+    add_weighted,
+    change_factors,
+    in_parts,
+    load_rows,
+    multiply_block,
+    store_rows,
+    unit_of,
+    zero_totals,
+)
+
+
+@triton.jit
+def pool_forward(
+    tokens,  # (B, N, D)
+    scales,  # (B, N + D) float16, of int8 tokens: of the tokens, then the factors of the channels
+    queries,  # (Q, D)
+    pooled,  # (B, Q, D), written
+    scores,  # (B, N, Q) float32, written if KEEP_SCORES
+    log_sums,  # (B, Q) float32, written: log Σ_n exp(score)
+    images,
+    count,
+    num_queries,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    KEEP_SCORES: tl.constexpr,
+    DTYPE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Program (i, j) pools the images j, j + J, … by block i of the queries.
+
+    Programs of one image run side by side, so that all but the first find it in the cache.
+    """
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    if not HAS_SCALES:  # else each image has its own
+        rows, row_unit = load_rows(
+            queries, scales, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+        )
+    for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
+        own_scales = scales + image * (count + D)
+        factors = own_scales + count
+        if HAS_SCALES:
+            rows, row_unit = load_rows(
+                queries, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+            )
+        totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
+        largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
+        sums = tl.zeros((BLOCK_Q,), tl.float32)
+        top = tl.full((BLOCK_Q,), 0.0 if HAS_SCALES else 1.0, tl.float32)  # of what multiplies tokens
+        for first in range(0, count, BLOCK_N):
+            n = first + tl.arange(0, BLOCK_N)
+            block, products = multiply_block(
+                tokens + image * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
+            )
+            s = products * row_unit[None, :]
+            if HAS_SCALES:
+                scale = tl.load(own_scales + n, mask=n < count, other=0.0).to(tl.float32)
+                s = s * scale[:, None]
+            s = tl.where(n[:, None] < count, s, float("-inf"))
+            if KEEP_SCORES:
+                places = scores + (image * count + n[:, None]) * num_queries + q[None, :]
+                tl.store(places, s, mask=(n[:, None] < count) & (q[None, :] < num_queries))
+            before = largest
+            largest = tl.maximum(largest, tl.max(s, 0))
+            decay = tl.exp(before - largest)
+            weights = tl.exp(s - largest[None, :])
+            sums = sums * decay + tl.sum(weights, 0)
+            if HAS_SCALES:
+                weights = weights * scale[:, None]
+                unit_before = unit_of(top)
+                top = tl.maximum(top, tl.max(scale, 0))
+                decay = decay * (unit_before / unit_of(top))
+            parts = in_parts(weights / unit_of(top)[None, :], DTYPE, PARTS)
+            totals = add_weighted(totals, decay, block, parts, PARTS, CHUNKS)
+        own_pooled = pooled + image * num_queries * D
+        share = unit_of(top) / sums
+        store_rows(own_pooled, totals, share, factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS)
+        tl.store(log_sums + image * num_queries + q, largest + tl.log(sums), mask=q < num_queries)
+
+
+@triton.jit
+def pool_backward(
+    tokens,  # (B, N, D)
+    scales,  # (B, N + D) float16, of int8 tokens
+    scores,  # (B, N, Q) float32
+    log_sums,  # (B, Q) float32
+    of_pooled,  # (B, Q, D): the gradient g
+    shifts,  # (B, Q) float32: δ
+    of_queries,  # (J, Q, D) float32, written: each program's sum over its own images
+    images,
+    count,
+    num_queries,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    DTYPE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Program (i, j) sums the gradient of block i of the queries over the images j, j + J, …
+
+    Sums are kept in a unit that grows with the largest ds so far, and of int8 tokens also divided by the
+    image's factors, so that sums of one image need no registers of their own.
+    """
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
+    top = tl.zeros((BLOCK_Q,), tl.float32)
+    factors = scales + tl.program_id(1).to(tl.int64) * (count + D) + count
+    for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
+        own_scales = scales + image * (count + D)
+        if HAS_SCALES:
+            totals = change_factors(totals, factors, own_scales + count, D, BLOCK_D, CHUNKS)
+        factors = own_scales + count
+        own_gradient = of_pooled + image * num_queries * D
+        rows, row_unit = load_rows(
+            own_gradient, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+        )
+        log_sum = tl.load(log_sums + image * num_queries + q, mask=q < num_queries, other=0.0)
+        shift = tl.load(shifts + image * num_queries + q, mask=q < num_queries, other=0.0)
+        for first in range(0, count, BLOCK_N):
+            n = first + tl.arange(0, BLOCK_N)
+            block, products = multiply_block(
+                tokens + image * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
+            )
+            products = products * row_unit[None, :]
+            inside = (n[:, None] < count) & (q[None, :] < num_queries)
+            places = scores + (image * count + n[:, None]) * num_queries + q[None, :]
+            s = tl.load(places, mask=inside, other=float("-inf"))
+            if HAS_SCALES:
+                scale = tl.load(own_scales + n, mask=n < count, other=0.0).to(tl.float32)
+                products = products * scale[:, None]
+            weights = tl.exp(s - log_sum[None, :]) * (products - shift[None, :])
+            if HAS_SCALES:
+                weights = weights * scale[:, None]
+            unit_before = unit_of(top)
+            top = tl.maximum(top, tl.max(tl.abs(weights), 0))
+            parts = in_parts(weights / unit_of(top)[None, :], DTYPE, PARTS)
+            totals = add_weighted(totals, unit_before / unit_of(top), block, parts, PARTS, CHUNKS)
+    own_sums = of_queries + tl.program_id(1).to(tl.int64) * num_queries * D
+    store_rows(own_sums, totals, unit_of(top), factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS)

@@ -1,0 +1,111 @@
+"""From tensors to launches of the kernels, and back."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from probe.fused.blocks import Blocks
+from probe.fused.kernels import pool_backward, pool_forward
+from probe.fused.stored_tokens import StoredTokens
+
+OPERANDS = {
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+    torch.int8: tl.float16,  # codes are exact in it
+    torch.float32: tl.float32,
+}
+"""Of the matrix products, for each stored dtype."""
+
+INTERPRETED_PROGRAMS = 3
+"""That share a batch where no device runs them: each then has several images."""
+
+
+def pool(
+    tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int, *, keep_scores: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pooled (B, Q, D), scores (B, N, Q) and their log Σ exp (B, Q), all in float32.
+
+    Scores are empty unless kept: only a backward pass reads them.
+    """
+    images, count, dim = tokens.values.shape
+    num_queries = len(queries_QD)
+    pooled_BQD = queries_QD.new_empty(images, num_queries, dim, dtype=torch.float32)
+    log_sums_BQ = pooled_BQD.new_empty(images, num_queries)
+    scores_BNQ = pooled_BQD.new_empty(images if keep_scores else 0, count, num_queries)
+    with torch.cuda.device_of(tokens.values):
+        pool_forward[_programs(tokens, num_queries, blocks)](
+            *_pointers(tokens),
+            queries_QD.contiguous(),
+            pooled_BQD,
+            scores_BNQ,
+            log_sums_BQ,
+            images,
+            count,
+            num_queries,
+            KEEP_SCORES=keep_scores,
+            **_constants(tokens, blocks, parts),
+        )
+    return pooled_BQD, scores_BNQ, log_sums_BQ
+
+
+def gradient(
+    tokens: StoredTokens,
+    scores_BNQ: torch.Tensor,
+    log_sums_BQ: torch.Tensor,
+    of_pooled_BQD: torch.Tensor,
+    shifts_BQ: torch.Tensor,
+    blocks: Blocks,
+    parts: int,
+) -> torch.Tensor:
+    """Of the queries, (Q, D) float32, from that of what was pooled. `shifts_BQ`: Σ_d of_pooled · pooled."""
+    images, count, dim = tokens.values.shape
+    num_queries = scores_BNQ.shape[-1]
+    programs = _programs(tokens, num_queries, blocks)
+    sums = scores_BNQ.new_empty(programs[1], num_queries, dim)
+    with torch.cuda.device_of(tokens.values):
+        pool_backward[programs](
+            *_pointers(tokens),
+            scores_BNQ,
+            log_sums_BQ,
+            of_pooled_BQD.contiguous(),
+            shifts_BQ,
+            sums,
+            images,
+            count,
+            num_queries,
+            **_constants(tokens, blocks, parts),
+        )
+    return sums.sum(dim=0)
+
+
+def _programs(tokens: StoredTokens, num_queries: int, blocks: Blocks) -> tuple[int, int]:
+    """Blocks of queries, and how many programs share the images: about one program a multiprocessor."""
+    device = tokens.values.device
+    query_blocks = triton.cdiv(num_queries, blocks.queries)
+    if device.type == "cuda":
+        sharing = torch.cuda.get_device_properties(device).multi_processor_count // query_blocks
+    else:
+        sharing = INTERPRETED_PROGRAMS
+    return query_blocks, min(max(sharing, 1), len(tokens))
+
+
+def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, torch.Tensor]:
+    values = tokens.values.contiguous()
+    return values, values if tokens.scales is None else tokens.scales.contiguous()  # not read without scales
+
+
+def _constants(tokens: StoredTokens, blocks: Blocks, parts: int) -> dict[str, object]:
+    return {
+        "D": tokens.values.shape[-1],
+        "HAS_SCALES": tokens.scales is not None,
+        "DTYPE": OPERANDS[tokens.values.dtype],
+        "PARTS": parts,
+        "BLOCK_N": blocks.tokens,
+        "BLOCK_Q": blocks.queries,
+        "BLOCK_D": blocks.channels,
+        "CHUNKS": blocks.chunks,
+        "num_warps": blocks.warps,
+        "num_stages": blocks.stages,
+    }

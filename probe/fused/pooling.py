@@ -1,0 +1,44 @@
+"""The fused kernels as a differentiable function of the queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from probe.fused.blocks import Blocks
+from probe.fused.launch import gradient, pool
+from probe.fused.stored_tokens import StoredTokens
+
+
+def fused_pool(tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int) -> torch.Tensor:
+    """softmax_n(q · x_n) x_n for every query and image: (B, Q, D) in the queries' dtype, summed in float32.
+
+    Tokens are data: they get no gradient. `parts`: see `kernels`.
+    """
+    pooled: torch.Tensor = _FusedPool.apply(queries_QD, tokens, blocks, parts)
+    return pooled
+
+
+class _FusedPool(torch.autograd.Function):
+    """Keeps the scores and what was pooled."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries_QD: torch.Tensor, tokens: StoredTokens, blocks: Blocks, parts: int
+    ) -> torch.Tensor:
+        needed = ctx.needs_input_grad[0]
+        pooled_BQD, scores_BNQ, log_sums_BQ = pool(tokens, queries_QD, blocks, parts, keep_scores=needed)
+        ctx.save_for_backward(pooled_BQD, scores_BNQ, log_sums_BQ)
+        ctx.rest = tokens, blocks, parts, queries_QD.dtype
+        return pooled_BQD.to(queries_QD.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        pooled_BQD, scores_BNQ, log_sums_BQ = ctx.saved_tensors
+        tokens, blocks, parts, dtype = ctx.rest
+        (of_pooled_BQD,) = gradients
+        # δ = Σ_n p_n (x_n · g), with the sum over tokens already taken
+        shifts_BQ = torch.linalg.vecdot(of_pooled_BQD.float(), pooled_BQD)
+        found = gradient(tokens, scores_BNQ, log_sums_BQ, of_pooled_BQD, shifts_BQ, blocks, parts)
+        return found.to(dtype), None, None, None

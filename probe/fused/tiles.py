@@ -1,0 +1,173 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc, assignment"
+# ruff: noqa: RUF005 — Triton has no (*a, b)
+"""What the kernels do with tiles: loading, products of operands in parts, storing.
+
+Tiles are [channels, queries] and [tokens, queries], so that the long axis is the matrix unit's first.
+Channels are CHUNKS tiles of BLOCK_D, in tuples: a tile's sides must be powers of two, and D need not be one.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def unit_of(top):
+    """In which numbers up to `top` are below 2¹⁵: float16 holds them, and those 2²⁹ times smaller."""
+    return tl.exp2(tl.floor(tl.log2(tl.maximum(top, 1e-30))) - 14)
+
+
+@triton.jit
+def in_parts(values, DTYPE: tl.constexpr, PARTS: tl.constexpr):
+    """PARTS tiles of DTYPE whose sum is `values`: each is what the ones before it leave."""
+    found = ()
+    for _ in tl.static_range(PARTS):
+        part = values.to(DTYPE)
+        found = found + (part,)
+        values = values - part.to(tl.float32)
+    return found
+
+
+@triton.jit
+def channels_of(chunk: tl.constexpr, BLOCK_D: tl.constexpr):
+    """The channels of a chunk, (BLOCK_D,)."""
+    return chunk * BLOCK_D + tl.arange(0, BLOCK_D)
+
+
+@triton.jit
+def zero_totals(BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr, CHUNKS: tl.constexpr):
+    """For each chunk zeros, [channels, queries]."""
+    found = ()
+    for _ in tl.static_range(CHUNKS):
+        found = found + (tl.zeros((BLOCK_D, BLOCK_Q), tl.float32),)
+    return found
+
+
+@triton.jit
+def _row_tile(
+    rows,
+    factors,
+    q,
+    num_queries,
+    chunk: tl.constexpr,
+    EVICTION: tl.constexpr,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    d = channels_of(chunk, BLOCK_D)
+    inside = (d[:, None] < D) & (q[None, :] < num_queries)
+    tile = tl.load(rows + q[None, :] * D + d[:, None], mask=inside, other=0.0, eviction_policy=EVICTION)
+    tile = tile.to(tl.float32)
+    if HAS_SCALES:
+        tile = tile * tl.load(factors + d, mask=d < D, other=1.0).to(tl.float32)[:, None]
+    return tile
+
+
+@triton.jit
+def load_rows(
+    rows,
+    factors,
+    q,
+    num_queries,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    DTYPE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Rows q of (Q, D), times the factors of an image's channels: each chunk's parts, and the rows' units."""
+    top = tl.zeros((BLOCK_Q,), tl.float32)
+    for chunk in tl.static_range(CHUNKS):
+        tile = _row_tile(rows, factors, q, num_queries, chunk, "evict_last", D, HAS_SCALES, BLOCK_D)
+        top = tl.maximum(top, tl.max(tl.abs(tile), 0))
+    unit = unit_of(top)
+    found = ()
+    # loaded again: registers do not hold all in float32, which the compiler would try were the loads the same
+    for chunk in tl.static_range(CHUNKS):
+        tile = _row_tile(rows, factors, q, num_queries, chunk, "", D, HAS_SCALES, BLOCK_D)
+        found = found + (in_parts(tile / unit[None, :], DTYPE, PARTS),)
+    return found, unit
+
+
+@triton.jit
+def _add_product(total, tokens, parts, PARTS: tl.constexpr):
+    """total + tokens @ Σ parts."""
+    for part in tl.static_range(PARTS):
+        total = tl.dot(tokens, parts[part], total, input_precision="ieee")
+    return total
+
+
+@triton.jit
+def multiply_block(
+    image,
+    n,
+    count,
+    rows,
+    D: tl.constexpr,
+    DTYPE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Tokens n of an image: each chunk's tile [tokens, channels], and their products with `rows`."""
+    block = ()
+    products = tl.zeros((BLOCK_N, BLOCK_Q), tl.float32)
+    for chunk in tl.static_range(CHUNKS):
+        d = channels_of(chunk, BLOCK_D)
+        inside = (n[:, None] < count) & (d[None, :] < D)
+        tile = tl.load(image + n[:, None] * D + d[None, :], mask=inside, other=0).to(DTYPE)
+        block = block + (tile,)
+        products = _add_product(products, tile, rows[chunk], PARTS)
+    return block, products
+
+
+@triton.jit
+def add_weighted(totals, decay, block, parts, PARTS: tl.constexpr, CHUNKS: tl.constexpr):
+    """totals · decay + Σ_n weight_n x_n: the tokens that `multiply_block` loaded, weights in parts."""
+    found = ()
+    for chunk in tl.static_range(CHUNKS):
+        total = totals[chunk] * decay[None, :]
+        found = found + (_add_product(total, tl.trans(block[chunk]), parts, PARTS),)
+    return found
+
+
+@triton.jit
+def change_factors(totals, before, now, D: tl.constexpr, BLOCK_D: tl.constexpr, CHUNKS: tl.constexpr):
+    """Totals that are meant times the factors `before`, as such that are meant times those `now`."""
+    found = ()
+    for chunk in tl.static_range(CHUNKS):
+        d = channels_of(chunk, BLOCK_D)
+        ratio = tl.load(before + d, mask=d < D, other=1.0).to(tl.float32) / tl.load(
+            now + d, mask=d < D, other=1.0
+        ).to(tl.float32)
+        found = found + (totals[chunk] * ratio[:, None],)
+    return found
+
+
+@triton.jit
+def store_rows(
+    rows,
+    totals,
+    share,
+    factors,
+    q,
+    num_queries,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Write totals · share, times the factors of the channels, as rows q of (Q, D)."""
+    for chunk in tl.static_range(CHUNKS):
+        d = channels_of(chunk, BLOCK_D)
+        found = totals[chunk] * share[None, :]
+        if HAS_SCALES:
+            found = found * tl.load(factors + d, mask=d < D, other=0.0).to(tl.float32)[:, None]
+        inside = (d[:, None] < D) & (q[None, :] < num_queries)
+        tl.store(rows + q[None, :] * D + d[:, None], found, mask=inside)

@@ -1,0 +1,173 @@
+"""The fused kernels, interpreted on the CPU, against the formula in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from probe.fused import StoredTokens
+from probe.fused.blocks import FEWEST_QUERIES, Blocks, blocks_for, tiles_of
+from probe.fused.pooling import fused_pool
+
+EXACT = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3, torch.int8: 2}
+"""Parts of operands that have the precision of float32."""
+
+ROUNDED = {torch.float16: 2.0**-11, torch.int8: 2.0**-11, torch.bfloat16: 2.0**-8}
+"""Relative error of an operand in one part."""
+
+AsStored = Callable[..., StoredTokens]
+
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def errors(
+    tokens: StoredTokens, queries: torch.Tensor, parts: int, scale: float = 1.0
+) -> tuple[float, float]:
+    """Of what is pooled and of the gradient, relative to what rounding each term of their sums may change.
+
+    `scale`: of the gradient that comes back.
+    """
+    dim = tokens.values.shape[-1]
+    blocks = blocks_for(dim, len(queries), parts, tokens.values.dtype)
+    blocks = blocks or Blocks(16, FEWEST_QUERIES, *tiles_of(dim))  # more than a device holds
+    device = tokens.values.device
+    direction = scale * drawn(len(tokens), len(queries), dim, seed=2).to(device)
+    queries = queries.to(device, copy=True).requires_grad_()
+    found = fused_pool(tokens, queries, blocks, parts)
+    (of_queries,) = torch.autograd.grad((found * direction).sum(), queries)
+    exact, asked, sent = (
+        tokens.decoded.double(),
+        queries.detach().double().requires_grad_(),
+        direction.double(),
+    )
+    weights = torch.softmax(asked @ exact.mT, dim=-1)
+    wanted = weights @ exact
+    (wanted_of_queries,) = torch.autograd.grad((wanted * sent).sum(), asked)
+    assert found.dtype == of_queries.dtype == torch.float32
+    size = (weights @ exact.abs()).detach()
+    terms = weights * ((sent.abs() @ exact.abs().mT) + (sent * wanted).abs().sum(-1, keepdim=True))
+    of_size = (terms @ exact.abs()).sum(dim=0).detach()
+    return (
+        float(((found.detach() - wanted.detach()).abs() / size).max()),
+        float(((of_queries - wanted_of_queries).abs() / of_size).max()),
+    )
+
+
+@pytest.mark.parametrize("dtype", EXACT, ids=str)
+@pytest.mark.parametrize(
+    ("images", "count", "dim", "queries"),
+    [(4, 37, 192, 3), (2, 197, 64, 32), (5, 1, 64, 1), (1, 64, 128, 17)],
+    ids=lambda number: str(number),
+)
+def test_pooled_tokens_and_gradient_are_the_formulas_in_the_precision_of_float32(
+    dtype: torch.dtype, images: int, count: int, dim: int, queries: int, as_stored: AsStored
+) -> None:
+    tokens = as_stored(0.3 + 1.7 * drawn(images, count, dim, seed=0), dtype)
+    asked = drawn(queries, dim, seed=1) / dim**0.5
+    assert max(errors(tokens, asked, EXACT[dtype])) < 2e-6
+
+
+@pytest.mark.parametrize("dtype", ROUNDED, ids=str)
+def test_operands_in_one_part_cost_their_rounding_alone(dtype: torch.dtype, as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(3, 50, 64, seed=0), dtype)
+    pooled, gradient = errors(tokens, drawn(4, 64, seed=1) / 8, parts=1)
+    assert 0.01 * ROUNDED[dtype] < pooled < 4 * ROUNDED[dtype]
+    assert 0.01 * ROUNDED[dtype] < gradient < 4 * ROUNDED[dtype]
+
+
+@pytest.mark.parametrize("queries", [256, 100])
+def test_many_queries_are_taken_in_blocks(queries: int, as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(2, 20, 64, seed=0), torch.float16)
+    assert max(errors(tokens, drawn(queries, 64, seed=1) / 8, parts=2)) < 2e-6
+
+
+@pytest.mark.parametrize("dim", [768, 4096, 100])
+def test_wide_and_odd_tokens_are_taken_in_tiles(dim: int, as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(2, 20, dim, seed=0), torch.float16)
+    assert max(errors(tokens, drawn(2, dim, seed=1) / dim**0.5, parts=2)) < 2e-6
+
+
+@pytest.mark.parametrize("dtype", EXACT, ids=str)
+def test_scores_of_ten_thousand_give_no_infinity(dtype: torch.dtype, as_stored: AsStored) -> None:
+    values = drawn(3, 40, 64, seed=0)
+    values[:, 5] = 1250.0  # one token far above and one far below all others
+    values[:, 33] = -1250.0
+    asked = torch.full((2, 64), 1 / 8)
+    tokens = as_stored(values, dtype)
+    assert (tokens.decoded @ asked.mT.to(tokens.decoded)).abs().max() > 9_000
+    # a score of 10⁴ is rounded by 10⁻³ in float32, and a weight is its exponential
+    assert max(errors(tokens, asked, EXACT[dtype])) < 2e-3
+
+
+def test_equal_tokens_send_no_gradient(as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(1, 1, 64, seed=0).expand(2, 30, 64), torch.float16)
+    assert max(errors(tokens, drawn(3, 64, seed=1), parts=2)) < 2e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int8], ids=str)
+@pytest.mark.parametrize("size", [1e-12, 1e8], ids=str)
+def test_gradients_beyond_the_range_of_float16_are_kept(
+    dtype: torch.dtype, size: float, as_stored: AsStored
+) -> None:
+    tokens = as_stored(drawn(3, 40, 64, seed=0), dtype)
+    assert max(errors(tokens, drawn(2, 64, seed=1) / 8, parts=2, scale=size)) < 2e-6
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e4])
+def test_queries_beyond_the_range_of_float16_are_kept(size: float, as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(3, 40, 64, seed=0) / size, torch.bfloat16)
+    assert max(errors(tokens, size * drawn(2, 64, seed=1) / 8, parts=3)) < 2e-6
+
+
+def test_images_whose_channels_differ_a_thousandfold_share_one_sum(as_stored: AsStored) -> None:
+    values = drawn(7, 20, 64, seed=0) * torch.logspace(-1.5, 1.5, 7 * 64).view(7, 1, 64)
+    tokens = as_stored(values[torch.randperm(7, generator=torch.Generator().manual_seed(3))], torch.int8)
+    assert max(errors(tokens, drawn(2, 64, seed=1) / 100, parts=2)) < 2e-6
+
+
+def test_tokens_that_are_all_zero_are_pooled_to_zero(as_stored: AsStored) -> None:
+    tokens = as_stored(torch.zeros(2, 20, 64), torch.int8)
+    queries = drawn(2, 64, seed=1).to(tokens.values.device).requires_grad_()
+    blocks = blocks_for(64, 2, 2, torch.int8)
+    assert blocks is not None
+    pooled = fused_pool(tokens, queries, blocks, 2)
+    (gradient,) = torch.autograd.grad(pooled.sum(), queries)
+    assert not pooled.any()
+    assert not gradient.any()
+
+
+def test_the_same_bits_come_out_each_time(as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(7, 20, 64, seed=0), torch.float16)
+    blocks = blocks_for(64, 3, 1, torch.float16)
+    assert blocks is not None
+    found = []
+    for _ in range(2):
+        queries = drawn(3, 64, seed=1).to(tokens.values.device).requires_grad_()
+        (gradient,) = torch.autograd.grad(fused_pool(tokens, queries, blocks, 1).square().sum(), queries)
+        found.append(gradient)
+    assert torch.equal(*found)
+
+
+def test_without_a_backward_pass_no_scores_are_kept(
+    as_stored: AsStored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from probe.fused import pooling
+
+    kept = []
+    launched = pooling.pool
+
+    def pool(*arguments: object, keep_scores: bool) -> tuple[torch.Tensor, ...]:
+        found = launched(*arguments, keep_scores=keep_scores)
+        kept.append(found[1].numel())
+        return found
+
+    monkeypatch.setattr(pooling, "pool", pool)
+    blocks = blocks_for(64, 3, 1, torch.float16)
+    assert blocks is not None
+    tokens = as_stored(drawn(2, 20, 64, seed=0), torch.float16)
+    fused_pool(tokens, drawn(3, 64, seed=1).to(tokens.values.device), blocks, 1)
+    assert kept == [0]

@@ -1,0 +1,72 @@
+"""`probe report`, and the page that `probe fit` leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probe import FitOptions, run_fit
+from probe.reporting import read_run
+
+RunProbe = Callable[..., tuple[int, str, str]]
+RunOf = Callable[[str], Path]
+
+
+def test_answers_of_all_runs_stand_best_first(run_of: RunOf, run_probe: RunProbe, tmp_path: Path) -> None:
+    folders = [run_of(kind) for kind in ("one", "rates")]
+    code, output, _ = run_probe("report", *folders, "--out", tmp_path / "talk")
+    assert code == 0
+    rows = [line.split("│")[1].strip() for line in output.splitlines() if line.startswith("│")]
+    scores = {folder.name: read_run(folder).answers[0]["top1"] for folder in folders}
+    assert rows == sorted(scores, key=lambda name: -scores[name])
+    assert output.endswith(f"report: {tmp_path / 'talk' / 'report.html'}\n")
+    assert (tmp_path / "talk" / "costs.svg").exists()
+
+
+def test_a_page_of_several_runs_goes_beside_them_and_is_no_run(run_of: RunOf, run_probe: RunProbe) -> None:
+    folders = [run_of(kind) for kind in ("one", "rates")]
+    beside = folders[0].parent / "report"
+    for words in (folders, [*folders, beside]):
+        code, output, _ = run_probe("report", *words)
+        assert code == 0
+        assert output.endswith(f"report: {beside / 'report.html'}\n")
+
+
+def test_a_page_of_one_run_goes_into_its_folder(run_of: RunOf, run_probe: RunProbe) -> None:
+    code, _, _ = run_probe("report", run_of("one"))
+    assert code == 0
+    assert (run_of("one") / "report.html").exists()
+
+
+def test_a_fit_writes_its_page_unless_told_not_to(
+    options: Callable[..., FitOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_fit(options(report=True, epochs=1, name="with"))
+    assert f"report:  {tmp_path / 'runs' / 'with' / 'report.html'}" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "with" / "report.html").exists()
+    run_fit(options(report=False, epochs=1, name="without"))
+    assert not (tmp_path / "runs" / "without" / "report.html").exists()
+
+
+def test_a_folder_without_results_is_refused(run_probe: RunProbe, tmp_path: Path) -> None:
+    code, _, error = run_probe("report", tmp_path)
+    assert code == 2
+    assert error == f"probe: {tmp_path} holds no finished run (results.json is missing)\n"
+
+
+def test_damaged_results_are_refused(run_probe: RunProbe, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{")
+    code, _, error = run_probe("report", tmp_path)
+    assert code == 2
+    assert error.startswith(f"probe: {tmp_path / 'results.json'} is damaged")
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused(run_of: RunOf, run_probe: RunProbe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, error = run_probe("report", run_of("one"), "--out", tmp_path / "file")
+    assert code == 2
+    assert "give another --out" in error
+    assert error.count("\n") == 1

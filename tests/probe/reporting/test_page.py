@@ -1,0 +1,114 @@
+"""`report.html`: its parts, and that it needs nothing else and trusts no name."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from probe.reporting import read_run, write_report
+
+RunOf = Callable[[str], Path]
+ReadPage = Callable[[Path], Any]
+
+ALWAYS = {"answers", "classes", "protocol", "store"}
+TRAINED = ALWAYS | {"costs", "learning"}
+PARTS = {
+    "plain": TRAINED,
+    "one": TRAINED,
+    "sweep": TRAINED | {"sweep"},
+    "rates": TRAINED | {"sweep"},
+    "blocks": TRAINED | {"layers"},
+    "shots": TRAINED | {"images"},
+    "closed": ALWAYS,
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_page_has_the_parts_that_its_run_has_something_for(
+    run_of: RunOf, read_page: ReadPage, tmp_path: Path, kind: str
+) -> None:
+    page = read_page(write_report([read_run(run_of(kind))], tmp_path))
+    assert set(page.parts) == PARTS[kind]
+    assert len(page.parts) == len(set(page.parts))
+    _require_self_contained(page)
+    _require_nothing_of_a_class_name_is_a_tag(page)
+    pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == len(list(tmp_path.glob("*.svg"))) == len(list(tmp_path.glob("*.png"))) > 0
+    for source in pictures:
+        ElementTree.fromstring(base64.b64decode(source.partition(",")[2]))
+
+
+def _require_self_contained(page: Any) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert (attributes.get("href") or "#").startswith("#")
+
+
+def _require_nothing_of_a_class_name_is_a_tag(page: Any) -> None:
+    assert "<script>alert(1)</script>" in page.text
+    assert "a�b�" in page.text  # control characters may stand in no page
+    assert "\x07" not in page.text
+
+
+def test_pictures_are_large_enough_to_be_read(run_of: RunOf, tmp_path: Path) -> None:
+    write_report([read_run(run_of("plain"))], tmp_path)
+    for path in tmp_path.glob("*.png"):
+        assert min(Image.open(path).size) > 400
+
+
+def test_several_runs_share_a_page(run_of: RunOf, read_page: ReadPage, tmp_path: Path) -> None:
+    runs = [read_run(run_of(kind)) for kind in ("plain", "sweep", "closed")]
+    page = read_page(write_report(runs, tmp_path))
+    assert page.parts.count("protocol") == 3
+    assert page.parts.count("answers") == 1
+    assert "Protocol of sweep" in page.text
+
+
+def test_the_same_runs_give_the_same_page(run_of: RunOf, tmp_path: Path) -> None:
+    first, second = (write_report([read_run(run_of("plain"))], tmp_path / name) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_losses_that_are_no_number_are_left_out(
+    changed_run: Callable[..., Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    folder = changed_run("plain", lambda results: None)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    without = [line.replace('"loss"', '"gone"') for line in lines]
+    (folder / "metrics.jsonl").write_text("\n".join(without))
+    page = read_page(write_report([read_run(folder)], tmp_path / "out"))
+    assert "learning" in page.parts
+
+
+def test_a_run_without_predictions_is_told_so(
+    changed_run: Callable[..., Path], read_page: ReadPage, tmp_path: Path
+) -> None:
+    folder = changed_run("plain", lambda results: None)
+    page = read_page(write_report([read_run(folder)], tmp_path / "out"))
+    assert "kept no predictions" in page.text
+
+
+def test_the_rule_of_choosing_is_in_words(run_of: RunOf, read_page: ReadPage, tmp_path: Path) -> None:
+    page = read_page(write_report([read_run(run_of("sweep"))], tmp_path))
+    assert "A stratified 10 % of the training images was held out." in page.text
+    assert "Successive halving" in page.text
+    assert "the literature's habit" in page.text
+
+
+def test_two_data_sets_have_pictures_of_their_own(
+    run_of: RunOf, changed_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    def rename(results: dict[str, Any]) -> None:
+        results["config"]["evaluation"]["name"] = "plants"
+
+    runs = [read_run(run_of("plain")), read_run(changed_run("plain", rename))]
+    write_report(runs, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("costs*.png")} == {"costs-1.png", "costs-2.png"}

@@ -1,0 +1,125 @@
+"""A sweep that the device's memory does not hold is divided; it never dies of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cache import Store
+from configs import UserError
+from probe import FitOptions, checkpoint, fit, run_fit
+from probe.trial_run import TrialRun
+from probe.trial_stack import TrialStack
+
+SWEEP = {
+    "probe": ("ep4",),
+    "lr": (0.003, 0.01, 0.03, 0.1, 0.3),
+    "epochs": 3,
+    "recipe": "fast",
+    "device": "cpu",
+}
+
+
+class Killed(BaseException):
+    """Stands for what ends a process."""
+
+
+@pytest.fixture(scope="module")
+def store(make_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("stores") / "small")
+
+
+@pytest.fixture
+def device_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the device have memory for so many trials and no more."""
+
+    def limit(trials: int) -> None:
+        step = TrialStack.step
+
+        def limited(stack: TrialStack, *batch: torch.Tensor) -> torch.Tensor:
+            if len(stack) > trials:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return step(stack, *batch)
+
+        monkeypatch.setattr(TrialStack, "step", limited)
+
+    return limit
+
+
+def options(store: Path, runs: Path, **changes: Any) -> FitOptions:
+    return FitOptions(**{**SWEEP, "device": "cpu", "cache": store, "runs": runs, **changes})
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """Of every trial."""
+    found: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["trials"]
+    return found
+
+
+def assert_same_numbers(found: Path, wanted: Path) -> None:
+    for one, other in zip(results(found), results(wanted), strict=True):
+        assert one["trial"] == other["trial"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_a_sweep_is_divided_until_it_fits_and_says_so(
+    store: Path, tmp_path: Path, device_of: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_fit(options(store, tmp_path, name="whole"))
+    device_of(2)
+    run_fit(options(store, tmp_path, name="divided"))
+    said = capsys.readouterr().out
+    assert "no memory on cpu for 5 trials at once: this pass is divided in two, 2 passes in all" in said
+    assert "no memory on cpu for 3 trials at once: this pass is divided in two, 3 passes in all" in said
+    assert_same_numbers(tmp_path / "divided", tmp_path / "whole")
+
+
+def test_a_divided_sweep_that_is_killed_goes_on(
+    store: Path, tmp_path: Path, device_of: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "COST_SHARE", float("inf"))
+    device_of(2)
+    run_fit(options(store, tmp_path, name="whole"))
+    calls = 0
+    after_epoch = TrialRun._after_epoch
+
+    def dying(*arguments: Any) -> None:
+        nonlocal calls
+        after_epoch(*arguments)
+        calls += 1
+        if calls == 4:  # in the second of three passes
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrialRun, "_after_epoch", dying)
+        with pytest.raises(Killed):
+            run_fit(options(store, tmp_path, name="killed"))
+    run_fit(options(store, tmp_path, name="killed"))
+    assert_same_numbers(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_one_trial_that_does_not_fit_is_refused(
+    store: Path, tmp_path: Path, device_of: Callable[[int], None]
+) -> None:
+    device_of(0)
+    with pytest.raises(UserError, match="no memory for one trial of ep4: give a smaller --batch-size"):
+        run_fit(options(store, tmp_path))
+
+
+def test_trials_are_planned_beside_tokens_on_the_device(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(fit, "training_memory", lambda _, *tokens: asked.append(tokens) or 10**9)
+    run_fit(options(store, tmp_path, name="run", tier="device"))
+    (nothing, (tokens,)) = asked
+    assert nothing == ()
+    opened = Store(store)
+    ((name, splits),) = opened.splits().items()
+    records = sum(opened.split(name, split).manifest.records for split in splits)
+    assert tokens == records * 6 * 12 * 2  # tokens of a record, their width, bytes of float16
