@@ -1,4 +1,4 @@
-"""EP32 on a CUDA device: the fused kernels beside the device's floors, the plain path and the usual formulations.
+"""EP32 on a CUDA device: the fused kernels beside the device's floors, the plain path and the usual forms.
 
     python benchmarks/bench_gpu.py [--json FILE]
 
@@ -8,13 +8,13 @@ see that it runs: its figures mean nothing.
 1. Floors: the rate of a device-to-device copy (bytes read and written), and of a bfloat16 matrix product on
    random data.
 2. EP32 on 1,024 images of ViT-L/16 (N = 196, D = 1024), pooling and projection, forward, and forward and
-   backward: fused from float16 and int8 tokens as stored, with operands rounded (as `--precision bfloat16` asks)
-   and in float32's precision; the plain path; the published form; `nn.MultiheadAttention`. Floor: one read of the
-   stored tokens forward, two forward and backward, at the copy's rate.
+   backward: fused from float16 and int8 tokens as stored, with operands rounded (as `--precision bfloat16`
+   asks) and in float32's precision; the plain path; the published form; `nn.MultiheadAttention`. Floor: two
+   reads of the stored tokens, forward and backward, at the copy's rate.
 3. Sixteen learning rates of EP32 in one stack: products per second, as a share of the matrix product's rate.
 
-Every fused form is compared with the plain path in float32 before it is timed. Times are of device events, the
-median of the rounds.
+Every fused form is compared with the plain path in float32 before it is timed. Times are of device events,
+the median of the rounds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ QUICK = Sizes(images=2, tokens=20, dim=64, queries=4, trials=2, matrix=64, copie
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's medians in seconds; `share` of the floor of its own stored bytes, forward and backward."""
+    """One contender's medians in seconds; `share`: its floor over its time, forward and backward."""
 
     label: str
     forward: float

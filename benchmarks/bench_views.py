@@ -37,7 +37,7 @@ from extract.options import AugmentationName, ExtractOptions
 from probe.options import ViewPolicy
 
 PROGRAM = "bench_views.py"
-DATA = {"backbone": "mae_digits", "dataset": "digits"}
+BACKBONE, DATASET = "mae_digits", "digits"
 
 
 class ViewsOptions(ResultOptions):
@@ -63,9 +63,17 @@ class Measured:
     def training(self, views: int, augment: AugmentationName | None) -> Training:
         """Extract `views` views."""
         store = self.folder / f"{augment}-{views}"
-        limit = 256 if self.options.quick else None
+        asked = ExtractOptions(
+            backbone=BACKBONE,
+            dataset=DATASET,
+            out=store,
+            views=views,
+            augment=augment,
+            workers=1,
+            limit=256 if self.options.quick else None,
+        )
         with redirect_stdout(StringIO()):
-            extract(ExtractOptions(**DATA, out=store, views=views, augment=augment, workers=1, limit=limit))
+            extract(asked)
         return open_training(store, self.options.seed, self.options.epochs)
 
     def rows(self) -> Iterator[ViewRow]:
@@ -78,7 +86,7 @@ class Measured:
                     several = self.training(views, augment)
                     yield self._stored(several, augment, "random")
                     yield self._stored(several, augment, "all")
-            fresh = FreshViews(plain, DATA["backbone"], DATA["dataset"], augment)
+            fresh = FreshViews(plain, BACKBONE, DATASET, augment)
             yield _row(augment, "fresh", None, None, plain.top1(fresh.epoch))
 
     def _stored(self, training: Training, augment: AugmentationName | None, policy: ViewPolicy) -> ViewRow:

@@ -52,6 +52,7 @@ def draw_views(rows: Sequence[ViewRow], probes: Sequence[str], path: Path) -> No
     panels = figure.subplots(1, len(probes), squeeze=False)[0]
     for axes, probe in zip(panels, probes, strict=True):
         _panel(axes, rows, probe)
+    panels[0].set_ylabel("top-1 on the test digits, %", fontsize=8.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     with rc_context({"svg.hashsalt": "frozen-tokens"}):  # and no date: the same result gives the same file
@@ -74,7 +75,7 @@ def _panel(axes: Axes, rows: Sequence[ViewRow], probe: str) -> None:
                 markersize=4,
                 linewidth=1.4,
                 capsize=2.5,
-                label=f"{augment}, {'one drawn' if policy == 'random' else 'all'} in every epoch",
+                label=f"{augment}, {'one drawn for each epoch' if policy == 'random' else 'all of them'}",
             )
         for row in own:
             if row.policy == "fresh":
@@ -87,7 +88,6 @@ def _panel(axes: Axes, rows: Sequence[ViewRow], probe: str) -> None:
     axes.minorticks_off()
     axes.set_title(NAMES.get(probe, probe), loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("stored views of each training image", fontsize=8.5)
-    axes.set_ylabel("top-1 on the test digits, %", fontsize=8.5)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache import Residency, SplitReader, TokenBatch, TokenDataset
+from cache import Residency, SplitReader, TokenArray, TokenBatch, TokenDataset
 from extract import open_backbone
 from extract.image_loader import load_images
 from extract.image_views import AUGMENTATIONS, ImageViews
@@ -25,7 +25,7 @@ from probe.split_batches import SplitBatches
 
 CPU = torch.device("cpu")
 PROBES = ("lp", "ep16")
-ARRAYS = ("patches", "prefix")
+ARRAYS: tuple[TokenArray, ...] = ("patches", "prefix")
 EVALUATION_BATCH = 128
 FRESH_SEED = 1000
 """Of the first epoch's views; each later one has the next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,15 @@ def store_info(store: Store) -> dict[str, Any]:
     }
 
 
-def _views(split: dict[str, Any]) -> str:
-    """Their number, and what made those after the first."""
-    made = split["augmentation"]
-    return f"{split['views']}, {made['name']}, seed {made['seed']}" if made else str(split["views"])
+def _views(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of each split of several views: how many, and what made those after the plain one."""
+    for name, split in info["splits"].items():
+        if split["augmentation"]:
+            made = split["augmentation"]
+            yield (
+                f"views of {name}",
+                f"{split['views']}: the plain one, then {made['name']}, seed {made['seed']}",
+            )
 
 
 def print_info(info: dict[str, Any]) -> None:
@@ -84,20 +90,12 @@ def print_info(info: dict[str, Any]) -> None:
         ("probes read", f"tokens {info['tokens']} the final norm, unless told otherwise"),
         ("transform", ", ".join(f"{k} {v}" for k, v in backbone["transform"].items())),
         ("licence", info["licence"] or "not stated"),
+        *_views(info),
     ):
         identity.add_row(name, str(value))
     splits = Table(title="splits")
     splits.add_column("split")
-    augmented = any(split["augmentation"] for split in info["splits"].values())
-    for column in (
-        "records",
-        *(["views"] * augmented),
-        "left out",
-        "classes × images",
-        "shards",
-        "MB",
-        "format",
-    ):
+    for column in ("records", "left out", "classes × images", "shards", "MB", "format"):
         splits.add_column(column, justify="right")
     for name, split in info["splits"].items():
         counts = [held["images"] for held in split["images_per_class"]]
@@ -105,7 +103,6 @@ def print_info(info: dict[str, Any]) -> None:
         splits.add_row(
             name,
             f"{split['records']:,}",
-            *([_views(split)] * augmented),
             str(split["left_out"]),
             spread,
             f"{split['shards_stored']}/{split['shards']}",

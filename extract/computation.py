@@ -56,7 +56,8 @@ def found_batch_size(plan: SplitPlan, backbone: Backbone, device: torch.device) 
         tuple(backbone.transform["input_size"]),
     )
     found = fastest_batch_size(seconds, min(LARGEST, manifest.shard_size))
-    print(f"{manifest.dataset.name}/{manifest.dataset.split}: batches of {found} images", file=sys.stderr)
+    if not options.quiet:
+        print(f"{manifest.dataset.name}/{manifest.dataset.split}: batches of {found} images", file=sys.stderr)
     return found
 
 

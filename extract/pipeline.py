@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cache import Encoded, SplitManifest, SplitWriter, launch, open_split_writer
+from cache import SplitManifest, SplitWriter, launch, open_split_writer
 from configs import UserError
 from extract.backbone import Backbone
 from extract.computation import SettledPlan, settle
 from extract.encoding import encode_batch, shard_batches
+from extract.host_copies import Copied, EncodedArrays, HostCopies
 from extract.image_loader import ImageBatch, load_images
 from extract.image_views import split_views
 from extract.progress import extraction_progress
@@ -91,30 +92,25 @@ def _run(
         workers=plan.options.decoding_processes,
         pin_memory=device.type == "cuda",
     )
-    labels = source.labels[plan.sample_id]
+    labels, copies = source.labels[plan.sample_id], HostCopies(device)
     for batch in batches:
         if batch.failures and plan.options.on_error == "stop":
             raise UserError(
                 f"cannot read {next(iter(batch.failures.values()))}: mend or remove it, "
                 "or leave such images out with --on-error skip"
             )
-        writer.put(_job(plan, backbone, batch, labels, device))
+        tokens = copies.begin(_tokens(batch, backbone, plan.manifest, device))
+        writer.put(_job(plan, batch, labels, tokens))
 
 
-def _job(
-    plan: SplitPlan,
-    backbone: Backbone,
-    batch: ImageBatch,
-    labels: np.ndarray,
-    device: torch.device,
-) -> TokenJob:
+def _job(plan: SplitPlan, batch: ImageBatch, labels: np.ndarray, tokens: Copied) -> TokenJob:
     records = list(batch.records)
     batch_labels = labels[records]
     batch_labels[list(batch.failures)] = LEFT_OUT
     return TokenJob(
         shard=records[0] // plan.manifest.shard_size,
         first=records[0],
-        tokens=_tokens(batch, backbone, plan.manifest, device),
+        tokens=tokens,
         labels=batch_labels,
         sample_id=plan.sample_id[records],
         failures=batch.failures,
@@ -124,7 +120,7 @@ def _job(
 
 def _tokens(
     batch: ImageBatch, backbone: Backbone, manifest: SplitManifest, device: torch.device
-) -> dict[str, tuple[Encoded, torch.Tensor]]:
+) -> EncodedArrays:
     try:
         return encode_batch(batch, backbone, manifest, device)
     except torch.OutOfMemoryError:

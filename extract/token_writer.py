@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from cache import Encoded, ShardWriter, SplitWriter, TokenDtype, refuse_unless_finite
+from cache import ShardWriter, SplitWriter, TokenDtype, refuse_unless_finite
+from extract.host_copies import Copied
 
 AHEAD = 2
 """Batches of tokens that may wait for the disk: the bound on memory."""
@@ -18,15 +18,15 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class TokenJob:
-    """One view of consecutive records of one shard, still on the device; their views come one after another.
+    """One view of consecutive records of one shard; their views come one after another.
 
-    tokens: array name → its encoding and what it was made from, both (B, …); the float32 means are their
-    own encoding. `failures`: row → why the image could not be read.
+    tokens: array name → its encoding, on its way to the host, and what it was made from, both (B, …); the
+    float32 means are their own encoding. `failures`: row → why the image could not be read.
     """
 
     shard: int
     first: int
-    tokens: Mapping[str, tuple[Encoded, torch.Tensor]]
+    tokens: Copied
     labels: np.ndarray
     sample_id: np.ndarray
     failures: Mapping[int, str]
@@ -34,7 +34,7 @@ class TokenJob:
 
 
 class TokenWriter:
-    """A thread that copies jobs from the device and writes them, shard after shard.
+    """A thread that writes jobs, shard after shard, as their tokens reach the host.
 
     An error in the thread is raised by the next `put` or by `close`. Leaving the context with an error
     drops the shard in progress; whole shards stay.
@@ -92,7 +92,7 @@ class TokenWriter:
             self._shard = self._split.begin(job.shard)
         shard = self._shard
         offset = job.first - shard.first
-        for name, (encoded, tokens) in job.tokens.items():
+        for name, (encoded, tokens) in job.tokens.wait().items():
             refuse_unless_finite(encoded, tokens, name, self._dtype)
             self._bytes += shard.write_encoded(name, offset, encoded, job.view)
         if job.view < self._split.manifest.views - 1:

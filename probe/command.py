@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from configs import Verb, run_command, run_verb
-from configs.command_line.completion import CompletionOptions, completion_script
+from configs.command_line.completion import Commands, CompletionOptions, completion_script
 from probe.attention_maps import AttentionOptions, show_attention
 from probe.deployment.options import ExportOptions, ParityOptions, PredictOptions
 from probe.deployment.verbs import export, parity, predict
@@ -23,8 +23,8 @@ def complete(options: CompletionOptions) -> None:
     from cache.command import verbs as cache_verbs
     from extract.options import ExtractOptions
 
-    commands = {
-        "probe": {"": FitOptions} | {name: verb.options for name, verb in VERBS.items()},
+    commands: Commands = {
+        "probe": {"": FitOptions, **{name: verb.options for name, verb in VERBS.items()}},
         "cache": {name: verb.options for name, verb in cache_verbs().items()},
         "extract": {"": ExtractOptions},
     }

@@ -67,7 +67,8 @@ class TrialRun:
         """Train what is not trained yet."""
         tensors = self._take_up()
         if len(self._parts) > 1:
-            self._display.say(f"{sum(len(part.specs) for part in self._parts)} trials in {len(self._parts)} passes")
+            trials = sum(len(part.specs) for part in self._parts)
+            self._display.say(f"{trials} trials in {len(self._parts)} passes")
         while self._progress.passes < len(self._parts):
             if not self._trained(self._progress.passes, tensors):
                 self._divide(self._progress.passes)

@@ -12,7 +12,7 @@ import tyro
 from pydantic.fields import FieldInfo
 
 from configs.command_line.option_types import Known
-from configs.errors import UserError, unknown_name
+from configs.errors import UserError, nearest, unknown_name
 from configs.schema import FrozenModel
 
 Headings = Mapping[str, tuple[str, ...]]
@@ -83,7 +83,9 @@ def check_words(known: Sequence[Argument], words: Sequence[str]) -> None:
         name, joined, value = word.partition("=")
         flag = name.replace("_", "-")
         if flag not in flags:
-            raise unknown_name("option", name, flags)
+            near = nearest(flag.removeprefix("--"), [known_flag.removeprefix("--") for known_flag in flags])
+            hint = f"; did you mean {' or '.join(f'--{one}' for one in near)}?" if near else ""
+            raise UserError(f"unknown option '{name}'{hint}")
         argument = flags[flag]
         following = value if joined else next(iter(words[position + 1 :]), None)
         if argument is not None and argument.closed and following is not None:

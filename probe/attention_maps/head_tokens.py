@@ -68,10 +68,16 @@ def _arrays(heads: Sequence[TrainedHead], norm: FinalNorm | None) -> dict[int, f
 def _of_heads(
     heads: Sequence[TrainedHead], by_block: Mapping[int, TokenBatch], norm: FinalNorm | None
 ) -> dict[str, torch.Tensor]:
-    found = {}
+    made: dict[object, torch.Tensor] = {}
     for head in heads:
-        token_set = head.probe.token_set
-        batches = [by_block[block] for block in head.blocks]
-        # maps are computed in float32, whatever precision the head was trained in
-        found[head.trial] = head.inputs(norm).select(batches, [token_set])[token_set].float()
-    return found
+        if _read_by(head) not in made:
+            token_set = head.probe.token_set
+            batches = [by_block[block] for block in head.blocks]
+            # maps are computed in float32, whatever precision the head was trained in
+            made[_read_by(head)] = head.inputs(norm).select(batches, [token_set])[token_set].float()
+    return {head.trial: made[_read_by(head)] for head in heads}
+
+
+def _read_by(head: TrainedHead) -> object:
+    """Equal for heads that read the same tokens."""
+    return head.probe.token_set, head.blocks, head.combination, head.tokens, head.precision

@@ -31,32 +31,47 @@ def write_measures(folder: Path, found: Sequence[HeadMeasures], split: str) -> N
 
 
 def print_measures(found: Sequence[HeadMeasures], split: str) -> None:
-    """A table with a row for each probe: means over its maps."""
-    located = any(head.located for head in found)
-    columns = ["maps", "entropy", "similarity", "highest", "Δ top-1", "largest Δ"]
-    columns += ["on object", "(uniform)", "centre", "peak"] if located else []
-    table = Table("probe", *columns, title=f"attention on {split}, {found[0].images:,} images")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for head in found:
-        table.add_row(head.trial, *_cells(head, located=located))
+    """A table with a row for each probe, means over its maps; another one where objects are known."""
+    title = f"attention on {split}, {found[0].images:,} images"
+    columns = ("maps", "entropy", "similarity", "highest", "Δ top-1", "largest Δ")
+    _print(title, columns, [(head.trial, *_cells(head)) for head in found])
+    if found[0].located:
+        title = f"on the object, {found[0].located:,} images"
+        _print(
+            title,
+            ("mass", "mass if uniform", "centroid", "peak"),
+            [(head.trial, *_object_cells(head)) for head in found],
+        )
+
+
+def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table("probe", title=title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 
-def _cells(head: HeadMeasures, *, located: bool) -> list[str]:
+def _cells(head: HeadMeasures) -> tuple[str, ...]:
     deltas = [m.delta_top1 for m in head.maps if m.delta_top1 is not None]
-    cells = [
+    return (
         str(len(head.maps)),
         _mean([m.entropy for m in head.maps]),
         _mean([m.similarity for m in head.maps]),
         _mean([m.highest_similarity for m in head.maps]),
         _mean(deltas, ".2f"),
         f"{max(deltas):.2f}" if deltas else "–",
-    ]
-    if located:
-        cells += [_mean([m.mass for m in head.maps]), _mean([head.area])]
-        cells += [_mean([m.centroid for m in head.maps]), _mean([m.peak for m in head.maps])]
-    return cells
+    )
+
+
+def _object_cells(head: HeadMeasures) -> tuple[str, ...]:
+    return (
+        _mean([m.mass for m in head.maps]),
+        _mean([head.area]),
+        _mean([m.centroid for m in head.maps]),
+        _mean([m.peak for m in head.maps]),
+    )
 
 
 def _mean(values: Sequence[float | None], shape: str = ".3f") -> str:

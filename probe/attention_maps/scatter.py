@@ -30,7 +30,7 @@ def save_scatter(path: Path, found: Sequence[HeadMeasures]) -> bool:
     wide = min(3, len(panels))
     high = -(-len(panels) // wide)
     figure = Figure(figsize=(3.4 * wide + 0.4, 3.0 * high + 0.5), layout="constrained")
-    axes = figure.subplots(high, wide, squeeze=False)
+    axes = figure.subplots(high, wide, squeeze=False, sharey=True)
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     for axis, name in zip(axes.flat, panels, strict=False):

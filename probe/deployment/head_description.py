@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from cache import BackboneIdentity, FinalNorm
 from configs import FrozenModel, TokenState
 from probe.names import TokenSet
@@ -44,8 +46,8 @@ class HeadDescription(FrozenModel):
         """The probe without its trained parameters."""
         return build_probe(self.probe, self.dim, len(self.classes), self.grid).eval().requires_grad_(False)
 
-    def inputs(self, norm: FinalNorm | None) -> TokenInputs:
+    def inputs(self, norm: FinalNorm | None, precision: torch.dtype) -> TokenInputs:
         """From float32 tokens to what the head reads; `norm` is the backbone's last, on their device."""
         prefix = self.backbone.prefix
         cls = prefix.index("cls") if "cls" in prefix else None
-        return TokenInputs(self.tokens, norm, cls, self.combination)
+        return TokenInputs(self.tokens, norm, cls, self.combination, precision)

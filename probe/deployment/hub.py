@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -53,7 +55,9 @@ def _save(model: HubClassifier, head: TrainedHead, folder: Path, licence: str | 
         model.save_pretrained(folder)
     except OSError as error:
         raise UserError(f"cannot write {folder} ({error.strerror or error}): give another folder") from None
-    difference = _difference(model, HubClassifier.from_pretrained(folder))
+    with redirect_stdout(StringIO()):  # the Hub's library says where it loads from
+        loaded = HubClassifier.from_pretrained(folder)
+    difference = _difference(model, loaded)
     if difference:
         print(f"{folder}: loaded again, its logits differ by up to {difference:.2g} from the module's")
         raise SystemExit(EXIT_DIFFERS)

@@ -34,21 +34,28 @@ class TokenClassifier(nn.Module):
 class ImageClassifier(nn.Module):
     """Normalised images (B, 3, H, W) float32 → logits (B, C).
 
-    The backbone computes in the precision that it was opened with. Its tokens go to the head in float32;
-    `rounding` gives them the values that a store of this dtype gives back.
+    The backbone computes in the precision that it was opened with. Its tokens go to the head in float32.
+    `rounding` gives them the values that a store of this dtype gives back, and `precision` those that
+    training with `--precision` read: together, the run's own numbers.
     """
 
     norm_weight: torch.Tensor | None
     norm_bias: torch.Tensor | None
 
     def __init__(
-        self, backbone: Backbone, probe: Probe, head: HeadDescription, rounding: TokenDtype | None = None
+        self,
+        backbone: Backbone,
+        probe: Probe,
+        head: HeadDescription,
+        *,
+        rounding: TokenDtype | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.probe = probe
         self.head = head
-        self.rounding = rounding
+        self.rounding, self.precision = rounding, precision
         norm = backbone.final_norm
         for name in ("weight", "bias"):  # buffers of this module, so that they move and are saved with it
             value = None if norm is None else getattr(norm, name)
@@ -65,7 +72,7 @@ class ImageClassifier(nn.Module):
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """What the head reads of normalised images: (B, N, D), or (B, D) for linear probes."""
         norm = self._norm()
-        inputs, token_set = self.head.inputs(norm), self.head.token_set
+        inputs, token_set = self.head.inputs(norm, self.precision), self.head.token_set
         arrays, blocks = inputs.arrays([token_set]), sorted(self.head.blocks)
         with self._precision(images.device.type):
             read = dict(zip(blocks, self.backbone.read(images, blocks), strict=True))

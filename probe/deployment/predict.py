@@ -73,8 +73,10 @@ def open_classifier(head: TrainedHead, options: PredictOptions) -> ImageClassifi
     backbone = open_same_backbone(
         head.backbone, str(head.run), backbone=options.backbone, weights=options.weights
     )
-    rounding = head.config["stored_dtype"] if options.as_stored else None
-    classifier = ImageClassifier(backbone, head.probe, HeadDescription.of(head), rounding)
+    as_trained = {"rounding": head.config["stored_dtype"], "precision": head.precision}
+    classifier = ImageClassifier(
+        backbone, head.probe, HeadDescription.of(head), **(as_trained if options.as_stored else {})
+    )
     return classifier.to(chosen_device(options.device)).eval()
 
 

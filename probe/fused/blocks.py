@@ -14,7 +14,7 @@ TOTALS = 32 * 1024
 """Sums of a program, channels × queries: half of the registers."""
 
 SHARED_MEMORY = 200 * 1024
-"""Bytes for queries and two blocks of tokens; the compiler needs some of the 227 KB itself."""
+"""Bytes for queries, blocks of tokens and scores; the compiler needs some of the 227 KB itself."""
 
 FEWEST_QUERIES = 16  # the shortest side of a matrix unit's product
 MOST_QUERIES = 64
@@ -41,8 +41,9 @@ def blocks_for(dim: int, num_queries: int, parts: int, dtype: torch.dtype) -> Bl
     needed = _power_of_two(2 * num_queries - 1)
     queries = max(min(_power_of_two(totals // dim), MOST_QUERIES, needed), FEWEST_QUERIES)
     operand = max(2, dtype.itemsize)
-    for tokens in (64, 32, 16):
-        if operand * dim * (parts * queries + 2 * tokens) <= SHARED_MEMORY:
+    for tokens, pending in ((64, 3), (32, 2), (16, 2)):  # 64: products that run on while the next are loaded
+        scores = 2 * 4 * tokens * queries
+        if operand * dim * (parts * queries + pending * tokens) + scores <= SHARED_MEMORY:
             return Blocks(tokens, queries, *tiles_of(dim))
     return None
 

@@ -20,6 +20,9 @@ NUMBERS_AT_MOST = 15
 
 MATRICES_AT_MOST = 4
 
+LABEL = 20
+"""Characters of a name that stands beside a matrix."""
+
 
 def draw_classes(counts: Sequence[ClassCounts], folder: Path, name: str) -> Picture:
     """Every class by name where there are few; otherwise all classes in order of their accuracy."""
@@ -68,7 +71,8 @@ def draw_confusions(counts: Sequence[ClassCounts], folder: Path, name: str) -> P
     shown = counts[:MATRICES_AT_MOST]
     names = result_names([own.result for own in shown])
     classes = shown[0].result.run.classes
-    side = max(3.4, 1.2 + (0.36 if len(classes) <= NUMBERS_AT_MOST else 0.24) * len(classes))
+    cell = 0.36 if len(classes) <= NUMBERS_AT_MOST else 0.24
+    side = 1.1 + max(2.2, cell * len(classes)) + 0.075 * max(len(short(name, LABEL)) for name in classes)
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = new_figure(columns * side + 0.8, rows * side)
@@ -92,7 +96,7 @@ def draw_confusions(counts: Sequence[ClassCounts], folder: Path, name: str) -> P
 def _draw_matrix(axes: Axes, counts: ClassCounts, title: str) -> None:
     images = counts.images()[:, None]
     shares = np.divide(100 * counts.matrix(), images, out=np.zeros(counts.matrix().shape), where=images > 0)
-    classes = list(map(short, counts.result.run.classes))
+    classes = [short(name, LABEL) for name in counts.result.run.classes]
     axes.imshow(shares, cmap=SHARES, norm=PowerNorm(0.5, 0, 100))  # few mistakes show too
     if len(classes) <= NUMBERS_AT_MOST:
         for row, column in np.argwhere(shares >= 0.5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from configs import FrozenModel, UserError, optional
+from configs import FrozenModel, Json, UserError, optional
 from probe.reporting.finished_runs import Result, read_run, results_of, varied_fields
 from probe.reporting.page import PAGE, write_report
 from probe.reporting.sections import percent
@@ -36,6 +37,7 @@ class ReportOptions(FrozenModel):
         description="where the page goes; without it, into the run's own folder, or of several runs into "
         "`report` beside them",
     )
+    json_: Json = False
 
 
 def report_runs(options: ReportOptions) -> None:
@@ -44,8 +46,15 @@ def report_runs(options: ReportOptions) -> None:
     runs = [read_run(folder) for folder in folders]
     if not runs:
         raise UserError("name the folders of one finished run or more")
-    Console().print(_table(results_of(runs)))
-    print(f"report: {write_report(runs, options.out or _default(folders))}")
+    results = results_of(runs)
+    page = write_report(runs, options.out or _default(folders))
+    if options.json_:
+        rows = [{"run": result.run.folder.name, **result.answer} for result in results]
+        rows.sort(key=lambda row: -row["top1"])
+        print(json.dumps({"report": str(page), "answers": rows}, indent=1))
+        return
+    Console().print(_table(results))
+    print(f"report: {page}")
 
 
 def _holds_report(folder: Path) -> bool:

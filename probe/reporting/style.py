@@ -119,7 +119,7 @@ def log_axis(axis: Axis, values: Sequence[float], *, engineering: bool = False) 
     if engineering:
         axis.set_major_formatter(EngFormatter(sep=""))
     else:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

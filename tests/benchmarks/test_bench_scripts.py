@@ -174,6 +174,7 @@ def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "picture.svg").read_text()
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_the_fused_kernels_runs_interpreted(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     ended = run("bench_gpu.py", tmp_path, "--quick", "--json", "result.json")

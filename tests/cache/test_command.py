@@ -66,7 +66,7 @@ def test_missing_store_is_one_line_and_exit_code_2(filled: Path, run: Run) -> No
 
 def test_without_a_verb_the_verbs_are_told_and_the_exit_code_is_2(run: Run) -> None:
     verbs = "info, verify, derive, rm, plan, repair"
-    assert run() == (2, "", f"cache: say what to do: {verbs}\n")
+    assert run() == (2, "", f"cache: say what to do: {verbs}; see `cache --help`\n")
 
 
 def test_an_interrupted_derivation_says_how_to_go_on(
@@ -98,8 +98,11 @@ def test_damage_is_named_with_exit_code_1(filled: Path, run: Run) -> None:
     assert json.loads(out) == [{"path": str(path), "what": "is missing"}]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["info", "--help"]])
-def test_help_is_no_error(words: list[str], run: Run) -> None:
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(["--help"], "Show what a store holds"), (["info", "--help"], "cache info cache/mae_digits")],
+)
+def test_help_is_no_error(words: list[str], shown: str, run: Run) -> None:
     code, out, err = run(*words)
     assert (code, err) == (0, "")
-    assert "cache info cache/mae_digits" in out
+    assert shown in out

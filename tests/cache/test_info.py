@@ -72,7 +72,7 @@ def test_what_made_the_views_of_a_split_is_told(
     assert found == {"digits/train": (3, {"name": "rrc_mild", "seed": 7}), "digits/test": plain}
     monkeypatch.setenv("COLUMNS", "200")
     print_info(info)
-    assert "3, rrc_mild, seed 7" in capsys.readouterr().out
+    assert "3: the plain one, then rrc_mild, seed 7" in capsys.readouterr().out
 
 
 def test_records_left_out_count_for_no_class(

@@ -10,6 +10,7 @@ import pytest
 from pydantic import Field, PositiveInt, model_validator
 
 from configs import FrozenModel, Names, Size, UserError, Verb, parse, run_command, run_verb
+from configs.command_line.entry import start
 
 
 class Options(FrozenModel):
@@ -196,3 +197,54 @@ def test_sizes_have_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(UserError, match="memory: could not"):
         parse(Sized, prog="p", argv=[f"--memory={text}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--coat 3", "unknown option '--coat'; did you mean --coats?"),
+        ("--coat=3", "unknown option '--coat'; did you mean --coats?"),
+        ("--finish glos", "unknown value of --finish 'glos'; did you mean gloss?"),
+        ("--finish=glos", "unknown value of --finish 'glos'; did you mean gloss?"),
+    ],
+)
+def test_misspelt_options_and_values_are_answered_with_the_nearest(words: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parsed(words)
+    assert str(refused.value) == f"{said}; see `paint --help`"
+
+
+class Required(FrozenModel):
+    """Options that must be given."""
+
+    fence: Path
+    brush: str
+    coats: int = 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("", "--fence, --brush are missing"), ("--fence a", "--brush is missing")]
+)
+def test_what_is_missing_is_named_and_no_more(words: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(Required, prog="paint", argv=words.split())
+    assert str(refused.value) == f"{said}; see `paint --help`"
+
+
+def test_what_a_verb_exits_with_is_the_commands_exit_code() -> None:
+    def damaged() -> None:
+        raise SystemExit(1)
+
+    assert run_command("paint", damaged) == 1
+
+
+def test_an_interruption_while_a_command_is_imported_is_one_line_and_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "slow_paint").mkdir()
+    (tmp_path / "slow_paint" / "command.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        start("slow_paint")
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "slow_paint: interrupted\n")

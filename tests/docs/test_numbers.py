@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from configs import UserError, load_recipe, names
+from cache import RECORD_ARRAYS, SplitManifest, StoreManifest, token_arrays
+from cache.shard_record import ShardRecord
+from configs import FrozenModel, UserError, load_recipe, names
 from probe import build_probe
 from probe.cost import probe_cost
 from probe.names import CLOSED_FORM, known_names
@@ -86,3 +88,18 @@ def test_the_table_of_recipes_is_that_of_the_files() -> None:
         assert cells[0].lower().startswith(recipe.optimizer)
         assert cells[2] == str(recipe.batch_size)
         assert cells[3] == f"{recipe.epochs} ({recipe.warmup_epochs:g})"
+
+
+@pytest.mark.parametrize("schema", [StoreManifest, SplitManifest, ShardRecord])
+def test_the_page_of_the_format_has_every_field(schema: type[FrozenModel]) -> None:
+    page = _text("store_format.md")
+    missing = [field for field in schema.model_fields if not re.search(rf"`[^`]*\b{field}\b[^`]*`", page)]
+    assert not missing
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_the_page_of_the_format_has_every_array(dtype: Any) -> None:
+    arrays = token_arrays(0, num_tokens=4, num_prefix=1, dim=8, dtype=dtype, views=1, normed_mean=True)
+    page = _text("store_format.md")
+    for array in (*arrays, *RECORD_ARRAYS):
+        assert f"`{array.name.replace('block0', 'blockB')}`" in page

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-SLOW = {"tutorial.md"}
+SLOW = {"tutorial.md", "attention.md"}
 
 OURS = ("extract", "probe", "cache")
 OTHERS = {"pip", "hf", "make", "sbatch", "git", "cd", "export", "python", "jupyter"}

@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,21 @@ def _damage_records(store: Path, places: list[int]) -> None:
     for place in places:
         content[extent.offset + place * spec.record_bytes + 100] ^= 1
     extent.path.write_bytes(content)
+
+
+def test_images_are_decoded_in_as_many_processes_as_extraction_uses(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _damage_records(store, [3])
+    load_images, asked = repairing.load_images, []
+
+    def load_here(*arguments: Any, workers: int, **named: Any) -> Any:
+        asked.append(workers)
+        return load_images(*arguments, workers=0, **named)
+
+    monkeypatch.setattr(repairing, "load_images", load_here)
+    _repair(store, workers=None)
+    assert asked == [ExtractOptions(backbone="mae_digits", dataset="digits").decoding_processes]
 
 
 def test_only_the_batches_of_damaged_records_are_computed(

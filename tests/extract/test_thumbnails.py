@@ -15,6 +15,8 @@ from cache import DeriveOptions, Store, derive_store, verify_store
 from configs import UserError, parse
 from extract import ExtractOptions
 from extract.command import extract
+from extract.options import TokenOptions
+from extract.planning.work import plan_work
 from extract.repair_command import RepairOptions, repair
 from extract.sources.digits import DigitsSource
 from extract.thumbnails import thumbnail_spec, thumbnails
@@ -125,3 +127,10 @@ def test_derive_leaves_thumbnails_out_where_others_are_named(
         assert "block5/patches" not in arrays
     with pytest.raises(UserError, match="holds no thumbnails"):
         derive_store(DeriveOptions(source=tmp_path / "mean", out=tmp_path / "x", keep=("thumbnails",)))
+
+
+def test_a_plan_counts_thumbnails() -> None:
+    usual = {"backbone": "mae_digits", "dataset": "digits"}
+    without, with_ = (plan_work(TokenOptions(**usual, **more)) for more in ({}, {"thumbnails": 16}))
+    added = with_.record_bytes((5,), "float16") - without.record_bytes((5,), "float16")
+    assert added == 16 * 16 * 3

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tyro
 
 from configs import UserError
+from configs.command_line.arguments import arguments
 from probe import FitOptions
+from probe.command import VERBS
 
 RunProbe = Callable[..., tuple[int, str, str]]
 MakeStore = Callable[..., Path]
@@ -68,7 +73,8 @@ def stores(make_store: MakeStore, store: Path, tmp_path: Path) -> Callable[[str]
         ("good", "--fraction 1.5", ("fraction: 1.5 is not between",)),
         ("good", "--draws 3", ("--draws", "--shots or --fraction")),
         ("good", "--held-out 0.6", ("held_out", "0.5")),
-        ("good", "--tokens middle", ("tokens: ", "pre or post", "not 'middle'")),
+        ("good", "--tokens middle", ("unknown token state 'middle'", "known: post, pre")),
+        ("good", "--track wandd", ("unknown tracker 'wandd'", "did you mean wandb")),
         ("good", "--name runs/mine", ("name: ", "not a path")),
         ("good", "--training-memory 1KiB", ("one trial needs", "--training-memory")),
         ("good", "--device nowhere", ("--device nowhere",)),
@@ -94,12 +100,14 @@ def test_bad_input_is_one_line_on_stderr_and_exit_code_2(
 
 def test_an_unknown_verb_is_refused(run_probe: RunProbe) -> None:
     code, _, errors = run_probe("fitt", "--cache", "any")
-    assert (code, errors) == (2, "probe: unknown verb of probe 'fitt'; did you mean fit or list?\n")
+    assert (code, errors) == (2, "probe: unknown verb of probe 'fitt'; did you mean fit?\n")
 
 
 def test_no_words_at_all_are_answered_with_the_verbs(run_probe: RunProbe) -> None:
     code, _, errors = run_probe()
-    assert (code, errors) == (2, "probe: say what to do: fit, list, describe, report\n")
+    assert code == 2
+    assert errors.startswith("probe: say what to do: fit, list, ")
+    assert errors.endswith("; see `probe --help`\n")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +143,9 @@ def test_the_verb_may_be_left_out(
 def test_a_run_that_succeeds_ends_with_exit_code_0(run_probe: RunProbe, store: Path, tmp_path: Path) -> None:
     words = f"--cache {store} --probe lp --recipe fast --epochs 1 --device cpu --runs {tmp_path / 'runs'}"
     code, printed, errors = run_probe(*words.split())
-    assert (code, errors) == (0, "")
+    assert code == 0
     assert "top-1 on animals/validation" in printed
+    assert errors.splitlines()[-1].startswith("epoch   1/1")
 
 
 def test_an_interruption_ends_with_exit_code_130(
@@ -163,14 +172,14 @@ def test_list_and_describe_may_be_written_as_options(run_probe: RunProbe, words:
 def test_help_names_every_option(run_probe: RunProbe) -> None:
     code, printed, _ = run_probe("fit", "--help")
     assert code == 0
-    options = {f"--{name.replace('_', '-')}" for name in FitOptions.model_fields}
+    options = {f"--{name.rstrip('_').replace('_', '-')}" for name in FitOptions.model_fields}
     assert {option for option in options if option not in printed} == set()
 
 
 def test_help_names_every_verb(run_probe: RunProbe) -> None:
     code, printed, _ = run_probe("--help")
     assert code == 0
-    assert [f"probe {verb}: " in printed for verb in ("fit", "list", "describe", "report")] == [True] * 4
+    assert [verb for verb in VERBS if f"\n  {verb} " not in printed] == []
 
 
 def test_an_option_takes_several_values_with_commas_or_spaces(
@@ -191,3 +200,57 @@ def test_the_default_probes_are_the_papers_pair() -> None:
 def test_probes_are_named_once_each(probes: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match=f"probe: name {'each once' if probes else 'one or more'}"):
         FitOptions(cache=Path("any"), probe=probes)
+
+
+SHORT = "--probe lp,knn --recipe fast --epochs 1 --device cpu"
+
+
+def test_quiet_leaves_the_results_alone_and_json_makes_them_data(
+    run_probe: RunProbe, store: Path, tmp_path: Path
+) -> None:
+    words = f"--cache {store} {SHORT} --runs {tmp_path / 'runs'} --name mine --quiet --json"
+    code, printed, errors = run_probe(*words.split())
+    assert (code, errors) == (0, "")
+    found = json.loads(printed)
+    assert found["run"] == str(tmp_path / "runs" / "mine")
+    assert [answer["probe"] for answer in found["answers"]] == ["lp", "knn"]
+    assert found["answers"][1]["parameters"] is None
+    code, printed, errors = run_probe("report", tmp_path / "runs" / "mine", "--json")
+    assert (code, errors) == (0, "")
+    assert {answer["probe"] for answer in json.loads(printed)["answers"]} == {"lp", "knn"}
+
+
+def test_what_happens_meanwhile_goes_to_standard_error(
+    run_probe: RunProbe, store: Path, tmp_path: Path
+) -> None:
+    _, printed, said = run_probe("--cache", store, *SHORT.split(), "--runs", tmp_path / "runs")
+    assert [line.split()[0] for line in said.splitlines() if line.startswith(("epoch", "knn"))] == [
+        "epoch",
+        "knn",
+    ]
+    assert "epoch   1/1" not in printed
+
+
+def test_lists_and_descriptions_are_data_too(run_probe: RunProbe) -> None:
+    rows = json.loads(run_probe("list", "--json")[1])["probes"]
+    assert {"probe": "lp", "parameters": 769000}.items() <= rows[0].items()
+    assert json.loads(run_probe("describe", "ep16", "--json")[1])["probe"] == "ep16"
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_parser_has_the_options_that_help_and_completion_show(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = VERBS[verb].options
+    with pytest.raises(SystemExit):
+        tyro.cli(options, args=["--help"], config=(tyro.conf.FlagCreatePairsOff,))
+    parsed = set(re.findall(r"^\W{1,2}(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert parsed == {argument.flag for argument in arguments(options) if argument.flag}
+
+
+def test_bash_completes_probes_and_backbones(run_probe: RunProbe) -> None:
+    code, script, errors = run_probe("completion", "bash")
+    assert (code, errors) == (0, "")
+    assert "complete -o default -F _frozen_tokens probe cache extract" in script
+    for name in ("ep32", "mae_digits", "imagenet", "paper", "--shard-size", "verify"):
+        assert name in script

@@ -285,15 +285,15 @@ def test_a_cut_batch_is_said(options: MakeOptions, capsys: pytest.CaptureFixture
     run_fit(options(epochs=1))
     wanted = load_recipe("fast").batch_size
     expected = f"batch size 8 instead of {wanted:,}: there are 120 training images"
-    assert expected in capsys.readouterr().out
+    assert expected in capsys.readouterr().err
 
 
 def test_a_run_prints_one_line_an_epoch_and_names_its_folder(
     options: MakeOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_fit(options(epochs=2))
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in printed if line.startswith("epoch")] == ["1/2", "2/2"]
+    printed, said = (text.splitlines() for text in capsys.readouterr())
+    assert [line.split()[1] for line in said if line.startswith("epoch")] == ["1/2", "2/2"]
     assert printed[-1] == f"results: {tmp_path / 'runs' / 'toy-animals-lp-fast'}"
 
 

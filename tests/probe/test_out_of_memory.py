@@ -73,7 +73,7 @@ def test_a_sweep_is_divided_until_it_fits_and_says_so(
     run_fit(options(store, tmp_path, name="whole"))
     device_of(2)
     run_fit(options(store, tmp_path, name="divided"))
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "no memory on cpu for 5 trials at once: this pass is divided in two, 2 passes in all" in said
     assert "no memory on cpu for 3 trials at once: this pass is divided in two, 3 passes in all" in said
     assert_same_numbers(tmp_path / "divided", tmp_path / "whole")

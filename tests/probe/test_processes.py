@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from configs import UserError
 from probe import FitOptions, parts, run_fit
+from probe.predictions import read_predictions
 from probe.processes import decided, first_process, summed, summed_count, together
 from probe.stacked.statistics import batch_statistics
 
@@ -79,6 +80,7 @@ def one(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         device="cpu",
         runs=runs,
         name="run",
+        report=False,
     )
     run_fit(options)
     return runs / "run"
@@ -123,11 +125,23 @@ def test_heads_and_running_statistics_are_those_of_one_process(two: tuple[Path, 
 
 
 @pytest.mark.slow
+def test_predictions_of_both_are_kept(two: tuple[Path, object]) -> None:
+    kept = read_predictions(two[0])
+    assert kept is not None
+    answers = json.loads((two[0] / "results.json").read_text())["answers"]
+    for answer, trials in zip(answers, kept.answers, strict=True):
+        found = [100 * (classes[:, 0] == kept.label).mean() for classes in trials]
+        assert sum(found) / len(found) == pytest.approx(answer["top1"])
+        assert min(classes.min() for classes in trials) >= 0  # every image, by one process or the other
+    assert (two[0] / "report.html").exists()
+
+
+@pytest.mark.slow
 def test_one_process_prints_and_keeps_the_run(two: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, ended = two
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
     assert len(list(folder.glob("events.out.tfevents*"))) == 1
-    assert ended.stdout.count("epoch   3/3") == 4  # the best trial of each probe
+    assert ended.stderr.count("epoch   3/3") == 4  # the best trial of each probe
     assert ended.stdout.count("results:") == 1
 
 

@@ -93,11 +93,14 @@ def _assert_same_run(found: Path, wanted: Path) -> None:
     heads, others = (load_file(folder / "head.safetensors") for folder in (found, wanted))
     assert heads.keys() == others.keys()
     assert all(torch.equal(heads[key], others[key]) for key in others)
+    kept, others = ((folder / "predictions.safetensors").read_bytes() for folder in (found, wanted))
+    assert kept == others
     names, others = (
         {path.name for path in folder.iterdir() if "tfevents" not in path.name} for folder in (found, wanted)
     )
     assert names == others
-    assert not [name for name in names if name.startswith(("checkpoint", "heads-")) or name.endswith(".tmp")]
+    on_its_way = ("checkpoint", "heads-", "predictions-")
+    assert not [name for name in names if name.startswith(on_its_way) or name.endswith(".tmp")]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,7 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 
 
 def _options(store: Path, runs: Path, sweep: dict[str, Any], **changes: Any) -> FitOptions:
-    usual = {"cache": store, "recipe": "fast", "device": "cpu", "runs": runs, **sweep}
+    usual = {"cache": store, "recipe": "fast", "device": "cpu", "runs": runs, "report": False, **sweep}
     return FitOptions(**{**usual, **changes})
 
 
@@ -197,7 +200,7 @@ def test_memory_divides_a_sweep_and_it_says_so(
     store: Path, tmp_path: Path, memory: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_fit(_options(store, tmp_path, LARGE_SWEEP, training_memory=memory))
-    assert "4 trials in 2 passes" in capsys.readouterr().out
+    assert "4 trials in 2 passes" in capsys.readouterr().err
 
 
 def test_passes_give_the_numbers_of_one(store: Path, tmp_path: Path, memory: int) -> None:
@@ -287,7 +290,7 @@ def test_a_run_that_goes_on_says_where(
     killed(options, Checkpoint, "save_when_due", 2)
     capsys.readouterr()
     run_fit(options)
-    assert f"going on with {tmp_path / 'run'}: pass 1 of 1, after epoch 2" in capsys.readouterr().out
+    assert f"going on with {tmp_path / 'run'}: pass 1 of 1, after epoch 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from cache import BlockGeometry
 from extract.sources.digits import DigitsSource
+from probe import run_fit
 
 
-def _measures(run: Path) -> dict[str, dict]:
+def _measures(run: Path) -> dict[str, dict[str, Any]]:
     found = json.loads((run / "attention" / "measures.json").read_text())
     return {head["trial"]: head for head in found["probes"]}
 
@@ -108,3 +111,46 @@ def test_boxes_of_other_images_are_refused(
     (tmp_path / "boxes.csv").write_text("path,x0,y0,x1,y1\ncat.jpg,0,0,1,1\n")
     assert attention(digits_run, "--boxes", tmp_path / "boxes.csv") == 2
     assert "it names none of the 60 images of digits/test, such as digits/test[0]" in capsys.readouterr().err
+
+
+def test_measures_do_without_pictures_where_there_are_none(
+    finished_run: Any, attention: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert attention(finished_run.folder) == 0
+    assert "no pictures of animals/validation: it holds no thumbnails" in capsys.readouterr().err
+    assert list(_measures(finished_run.folder)) == ["ep4", "ep2_d3+cls"]
+    assert attention(finished_run.folder, "--samples", 3) == 2
+    assert "no pictures of animals/validation" in capsys.readouterr().err
+
+
+def test_tokens_without_rows_and_columns_are_measured_and_not_drawn(
+    make_store: Callable[..., Path], options: Callable[..., Any], attention: Callable[..., int],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:  # fmt: skip
+    store = make_store(tmp_path / "line", geometry=(BlockGeometry(grid=(6,), dim=12),) * 4)
+    run_fit(options(cache=store, probe=("ep2",), name="line"))
+    run = tmp_path / "runs" / "line"
+    assert attention(run) == 0
+    assert "ep2: no pictures, as the tokens have no rows and columns" in capsys.readouterr().err
+    assert len(_measures(run)["ep2"]["maps"]) == 2
+    assert attention(run, "--boxes", "any.csv") == 2
+
+
+def test_heads_of_several_blocks_and_precisions_are_read_in_one_pass(
+    make_store: Callable[..., Path], options: Callable[..., Any], attention: Callable[..., int],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    store = make_store(tmp_path / "blocks", blocks=(2, 3))
+    run_fit(
+        options(
+            cache=store, probe=("ep2", "mhca2", "ep2+cls"), block=("2", "3"), tokens=("pre", "post"),
+            precision="bfloat16", name="blocks",
+        )
+    )  # fmt: skip
+    run = tmp_path / "runs" / "blocks"
+    assert attention(run) == 0
+    found = _measures(run)
+    assert len(found) == 12
+    rows = {row["trial"]: row for row in csv.DictReader((run / "results.csv").open())}
+    for trial, head in found.items():
+        assert head["top1"] == pytest.approx(float(rows[trial]["top1_last"]), abs=2)

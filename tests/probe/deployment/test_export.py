@@ -151,7 +151,7 @@ FAST = {("lp", "onnx"), ("ep4", "torch.export"), ("cait", "torchscript"), ("cbam
     ("name", "to"),
     [
         pytest.param(name, to, marks=() if (name, to) in FAST else pytest.mark.slow)
-        for name in ("lp", "lp_mean", *HEADS, "ep4_d2", "ep4+cls", "clip+cls", "cbam+cls")
+        for name in ("lp", "lp_mean", *HEADS, "ep4_d2", "ep4+cls", "vit+cls")
         for to in FORMATS
     ],
 )

@@ -1,4 +1,4 @@
-"""Tokens for the fused kernels. On a CPU these run in Triton's interpreter (`tests/conftest.py` asks for it)."""
+"""Tokens for the fused kernels; on a CPU these run in Triton's interpreter, as `tests/conftest.py` asks."""
 
 from __future__ import annotations
 

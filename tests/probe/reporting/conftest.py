@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from probe import FitOptions, run_fit
+from probe.reporting import read_run, write_report
 
 HOSTILE = ("<script>alert(1)</script>", '$x_1$ & "y"', "a\nb\x07", "犬", "x" * 60, "--> ]]>")
 """Names of classes as a stranger's folder may have them."""
@@ -20,7 +21,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {"probe": ("lp", "ep4", "knn", "logreg"), "neighbours": (5,), "seed": (0, 1)},
     "one": {"probe": ("lp",), "epochs": 1},
     "sweep": {
-        "probe": ("lp", "ep4"), "lr": (0.003, 0.03, 1e6), "weight_decay": (0.0, 0.1), "prune": True, "epochs": 8
+        "probe": ("lp", "ep4"), "lr": (0.003, 0.03, 1e6), "weight_decay": (0.0, 0.1), "prune": True,
+        "epochs": 8,
     },
     "rates": {"probe": ("lp",), "lr": (0.003, 0.03)},
     "blocks": {"probe": ("lp", "ep4"), "block": ("all",)},
@@ -107,3 +109,21 @@ def read_page() -> Callable[[Path], Page]:
         return page
 
     return read
+
+
+@pytest.fixture(scope="session")
+def page_of(
+    run_of: Callable[[str], Path],
+    read_page: Callable[[Path], Page],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[Page, Path]]:
+    """The page of one of `KINDS`, and the folder that it was written into, made once."""
+    pages: dict[str, tuple[Page, Path]] = {}
+
+    def page(kind: str) -> tuple[Page, Path]:
+        if kind not in pages:
+            folder = tmp_path_factory.mktemp(kind)
+            pages[kind] = read_page(write_report([read_run(run_of(kind))], folder)), folder
+        return pages[kind]
+
+    return page

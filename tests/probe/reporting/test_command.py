@@ -18,7 +18,8 @@ def test_answers_of_all_runs_stand_best_first(run_of: RunOf, run_probe: RunProbe
     folders = [run_of(kind) for kind in ("one", "rates")]
     code, output, _ = run_probe("report", *folders, "--out", tmp_path / "talk")
     assert code == 0
-    rows = [line.split("│")[1].strip() for line in output.splitlines() if line.startswith("│")]
+    table = output[output.rindex("top-1 on the evaluation split") :]  # the runs print theirs before
+    rows = [line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")]
     scores = {folder.name: read_run(folder).answers[0]["top1"] for folder in folders}
     assert rows == sorted(scores, key=lambda name: -scores[name])
     assert output.endswith(f"report: {tmp_path / 'talk' / 'report.html'}\n")
