@@ -9,6 +9,11 @@ not depend on them), on JPEGs of 500 × 375 that are made here. Contenders take 
 forward pass (normalisation included) has its images in memory and keeps no tokens; decoding is the run's own
 loader with nothing beside it; extraction is the whole run into a new store, its flushes to the disk included.
 
+`--in-memory` leaves decoding out, for an accelerator: what storing the tokens costs beside the forward pass.
+
+    python benchmarks/bench_extract.py --in-memory --amp bfloat16 --compile --batch-size 256 --images 16384 \
+        --backbone timm:vit_base_patch16_224,timm:vit_large_patch16_224
+
 The slower of the two is what extraction could reach if the other cost nothing, as beside an accelerator. On a
 CPU both need the same cores, and each alone uses all of them: there, the sum of their times is the limit.
 """
@@ -19,10 +24,8 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `extract` does, before torch is loaded
 
-import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -30,31 +33,23 @@ from typing import Annotated
 import torch
 import tyro
 from bench_pipeline import make_images
+from extraction_work import Work, prepare
 from files import scratch
 from measure import Contender, Section, compare, take_turns
 from pydantic import Field, PositiveInt
 from report import CONSOLE, machine_facts, print_section, save
 
-from cache import create_store
-from configs import FrozenModel, UserError, optional, parse, run_command
-from extract.backbone import Backbone
-from extract.command import store_manifest
-from extract.encoding import shard_batches
-from extract.image_loader import ImageBatch, load_images
-from extract.image_views import split_views
-from extract.open_backbone import open_backbone
-from extract.options import ExtractOptions
-from extract.pipeline import extract_split
-from extract.sources import ImageSource, open_dataset
-from extract.split_plan import SplitPlan, plan_split
+from cache import chosen_device
+from configs import FrozenModel, Names, UserError, in_bytes, optional, parse, run_command
+from extract.backbone import Amp
 
 PROGRAM = "bench_extract"
 MODELS = {"ViT-S/16 at 224": ("timm:vit_small_patch16_224", 4), "tiny ViT at 160": ("timm:test_vit", 1)}
 """Name → model, and of how many images it gets one."""
-CPU = torch.device("cpu")
 BYTES_PER_IMAGE = 10**6
 """Of its JPEG and its tokens, generously."""
 FORWARD, DECODE, BOTH, OURS = "forward alone", "decode alone", "one after the other", "extract"
+STORED = "extract without decoding"
 
 
 class ExtractBenchOptions(FrozenModel):
@@ -68,71 +63,50 @@ class ExtractBenchOptions(FrozenModel):
         default=768, description="JPEGs that each contender goes through; a quarter of them with ViT-S/16"
     )
     batch_size: PositiveInt = Field(default=32, description="images in a forward pass")
+    backbone: Names = Field(
+        default=(), description="such as timm:vit_base_patch16_224, instead of the two models; random weights"
+    )
+    in_memory: bool = Field(
+        default=False,
+        description="images are decoded beforehand: extraction without decoding, against the forward pass",
+    )
+    device: Annotated[str | None, optional("NAME")] = Field(
+        default=None, description="cuda, cpu, …; without it, the fastest there is"
+    )
+    amp: Amp = Field(default="none", description="as of extract")
+    compile: bool = Field(default=False, description="as of extract")
+    channels_last: bool = Field(default=False, description="as of extract")
     rounds: PositiveInt = Field(default=3, description="turns of each contender")
     quick: bool = Field(default=False, description="few images, to see that it runs; no real figures")
     json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
         default=None, description="save every number and the facts of the machine; not by default"
     )
 
-
-@dataclass(frozen=True)
-class Work:
-    """One model's extraction."""
-
-    plan: SplitPlan
-    backbone: Backbone
-    source: ImageSource
-    batch_size: int
-
-    def decoded(self) -> Iterator[ImageBatch]:
-        """The batches of the run, by the run's own loader."""
-        manifest, options = self.plan.manifest, self.plan.options
-        shards = (shard_batches(manifest, shard, self.batch_size) for shard in range(manifest.shards))
-        return load_images(
-            self.source,
-            self.plan.sample_id,
-            [batch for shard in shards for batch in shard],
-            split_views(manifest, self.backbone.transform),
-            workers=options.decoding_processes,
-            pin_memory=False,
-        )
-
-    def extract(self) -> int:
-        """The whole run; images."""
-        create_store(
-            self.plan.store, store_manifest(self.backbone, self.plan.options), self.backbone.final_norm
-        )
-        return extract_split(self.plan, self.backbone, self.source, CPU).records
-
-    def remove_store(self) -> None:
-        """So that there is everything to do again."""
-        shutil.rmtree(self.plan.store, ignore_errors=True)
+    @property
+    def models(self) -> dict[str, tuple[str, int]]:
+        """Title → model, and of how many images it gets one."""
+        return {name: (name, 1) for name in self.backbone} or MODELS
 
 
-def prepare(model: str, share: int, images: Path, options: ExtractBenchOptions) -> Work:
-    """Open the model and the images, and lay out the split."""
-    extraction = ExtractOptions(
-        backbone=model,
-        dataset=f"folder:{images}",
-        weights="none",
-        batch_size=options.batch_size,
-        limit=options.images // share,
-    )
-    dataset = open_dataset(extraction.dataset)
-    source, backbone = dataset.open("train"), open_backbone(model, weights="none")
-    last = len(backbone.blocks) - 1
-    store = images.parent / "store"
-    plan = plan_split(backbone, dataset, "train", source, store=store, blocks=(last,), options=extraction)
-    return Work(plan, backbone, source, options.batch_size)
+def compare_in_memory(title: str, work: Work, jpeg_bytes: int, rounds: int) -> Section:
+    """The forward pass with and without the store, of images that are decoded already."""
+    batches = list(work.decoded())
+    work.forward(batches)  # the first pass also compiles, and sets the libraries up
+    contenders = [
+        Contender(FORWARD, lambda: work.forward(batches), jpeg_bytes, "ceiling"),
+        Contender(STORED, lambda: work.extract_decoded(batches), jpeg_bytes, "ours", work.remove_store),
+    ]
+    peak = torch.cuda.max_memory_allocated(work.device) if work.device.type == "cuda" else None
+    note = "" if peak is None else f"peak of the device's memory, forward pass alone: {in_bytes(peak)}"
+    return compare(title, title, contenders, take_turns(contenders, rounds, title), note=note)
 
 
 def compare_with_parts(title: str, work: Work, jpeg_bytes: int, rounds: int) -> Section:
     """All in turn; the ceiling is the slower of the two parts."""
-    in_memory = [batch.images for batch in work.decoded()]
-    blocks = work.plan.manifest.blocks
+    in_memory = list(work.decoded())
 
     def forward() -> int:
-        return sum(len(work.backbone(images, blocks)[blocks[0]].patches) for images in in_memory)
+        return work.forward(in_memory)
 
     def decode() -> int:
         return sum(len(batch.records) for batch in work.decoded())
@@ -170,9 +144,20 @@ def run(options: ExtractBenchOptions) -> None:
             f"batches of {options.batch_size}; {options.rounds} rounds, each contender in turn"
         )
         sections = []
-        for title, (model, share) in MODELS.items():
-            work = prepare(model, share, folder / "images", options)
-            sections.append(compare_with_parts(title, work, jpeg_bytes, options.rounds))
+        measured = compare_in_memory if options.in_memory else compare_with_parts
+        for title, (model, share) in options.models.items():
+            work = prepare(
+                model,
+                folder / "images",
+                options.batch_size,
+                chosen_device(options.device),
+                limit=options.images // share,
+                quiet=True,
+                amp=options.amp,
+                compile=options.compile,
+                channels_last=options.channels_last,
+            )
+            sections.append(measured(title, work, jpeg_bytes, options.rounds))
             work.remove_store()
             print_section(sections[-1])
     if options.json_ is not None:

@@ -12,6 +12,7 @@ loop's epochs do not evaluate, and nothing here says anything of accuracy.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -21,9 +22,9 @@ from typing import Annotated, Any
 import torch
 import torch.nn.functional as F
 import tyro
-from bench_extract import ExtractBenchOptions, Work, prepare
 from bench_pipeline import make_images
 from bench_sweep import PublishedEP, Sizes
+from extraction_work import Work, prepare
 from files import scratch
 from generated_store import Generated, generate, seconds_of_an_image
 from imagenet_projection import EPOCHS, SWEEP, TRAIN_IMAGES, Measured, Projection, projected
@@ -32,7 +33,7 @@ from report import CONSOLE, machine_facts, save
 from rich.box import SIMPLE
 from rich.table import Table
 
-from cache import Tier, TokenDtype, chosen_device, free_device_memory, free_host_memory
+from cache import Tier, TokenDtype, array_name, chosen_device, free_device_memory, free_host_memory
 from cache.residency import FITTING_SHARE
 from configs import FrozenModel, Names, UserError, in_bytes, optional, parse, run_command
 
@@ -75,16 +76,15 @@ class ImagenetBenchOptions(FrozenModel):
 
 def in_the_loop(work: Work, device: torch.device) -> float:
     """Seconds of an image through decoding, the forward pass and a step of EP32 as published."""
-    block = work.plan.manifest.blocks[-1]
-    shape = work.plan.manifest.array(f"block{block}/patches").record_shape
+    shape = work.plan.manifest.array(array_name(work.block, "patches")).record_shape
     probe = PublishedEP(Sizes(tokens=shape[0], dim=shape[1])).to(device)
     optimizer = torch.optim.SGD(probe.parameters(), 0.1)
     images, began = 0, time.perf_counter()
     for batch in work.decoded():
-        tokens = work.backbone(batch.images.to(device, non_blocking=True), [block])[block].patches.float()
+        tokens = work.patches(batch.images).float().clone()  # autograd refuses what inference made
         labels = torch.zeros(len(tokens), dtype=torch.long, device=device)
         optimizer.zero_grad()
-        F.cross_entropy(probe(tokens.clone()), labels).backward()
+        F.cross_entropy(probe(tokens), labels).backward()
         optimizer.step()
         images += len(tokens)
     float(probe.queries.detach().sum())  # the device has finished
@@ -95,8 +95,9 @@ def measure(
     options: ImagenetBenchOptions, folder: Path, model: str, dtype: TokenDtype, device: torch.device
 ) -> Measured:
     """One backbone and dtype."""
-    settings = ExtractBenchOptions(images=options.images, batch_size=options.extraction_batch)
-    work = prepare(model, folder / "images", settings, dtype=dtype, device=device)
+    amp = "none" if device.type == "cpu" else "bfloat16"
+    images = folder / "images"
+    work = prepare(model, images, options.extraction_batch, device, dtype=dtype, amp=amp, quiet=True)
     looping = min(in_the_loop(work, device) for _ in range(2))
     seconds = []
     for _ in range(2):
@@ -104,8 +105,7 @@ def measure(
         began = time.perf_counter()
         seconds.append((work.extract(), time.perf_counter() - began))
     work.remove_store()
-    block = work.plan.manifest.blocks[-1]
-    tokens, dim = work.plan.manifest.array(f"block{block}/patches").record_shape
+    tokens, dim = work.plan.manifest.array(array_name(work.block, "patches")).record_shape
     shard = min(1024, options.records)
     workload = Generated(options.records // shard * shard, shard, options.batch_size, tokens, dim)
     store = folder / "generated"
@@ -117,7 +117,7 @@ def measure(
             for trials in (1, SWEEP)
         }
     finally:
-        work.remove(store)
+        shutil.rmtree(store, ignore_errors=True)
     return Measured(
         model.partition(":")[2],
         dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -92,7 +93,22 @@ def _run(
         workers=plan.options.decoding_processes,
         pin_memory=device.type == "cuda",
     )
-    labels, copies = source.labels[plan.sample_id], HostCopies(device)
+    write_batches(batches, plan, backbone, source.labels[plan.sample_id], device, writer)
+
+
+def write_batches(
+    batches: Iterable[ImageBatch],
+    plan: SplitPlan,
+    backbone: Backbone,
+    labels: np.ndarray,
+    device: torch.device,
+    writer: TokenWriter,
+) -> None:
+    """Compute the tokens of `batches` and hand them to `writer`. `labels`: (records,) of the split.
+
+    Raises `UserError` for an image that cannot be read, unless these are left out.
+    """
+    copies = HostCopies(device)
     for batch in batches:
         if batch.failures and plan.options.on_error == "stop":
             raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -28,7 +27,6 @@ def run_command(prog: str, command: Callable[[], None], *, interrupted: str = "i
         print(f"{prog}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as error:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not tear what is being closed
         print(f"{prog}: {str(error) or interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
 

@@ -111,7 +111,7 @@ def _draw(folder: Path, head: TrainedHead, shown: ShownImages, measured: HeadMea
 
 def _label(name: str, found: str) -> str:
     """What the image is, and what the probe takes it for where that differs."""
-    return name if name == found else f"{name} → {found}"
+    return name if name == found else f"{name}\n→ {found}"
 
 
 def _columns(head: TrainedHead, count: int, measured: HeadMeasures | None) -> list[str]:

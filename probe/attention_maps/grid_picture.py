@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,13 @@ MAPS_IN_A_LINE = 8
 CELL = 1.25
 """Inches of a picture's longer side."""
 
+LETTERS = 18, 15
+"""To an inch: of what is written above a picture, and of the title."""
+
 
 @dataclass(frozen=True)
 class PictureRow:
-    """An image as the backbone saw it, (H, W, 3) uint8, its maps (M, h, w), and what is written beside it."""
+    """An image as the backbone saw it, (H, W, 3) uint8, its maps (M, h, w), and what is written above it."""
 
     picture: np.ndarray
     maps: np.ndarray
@@ -34,8 +38,10 @@ def save_grid_picture(path: Path, title: str, columns: Sequence[str], rows: Sequ
     lines = -(-len(columns) // wide)
     height, width = rows[0].picture.shape[:2]
     cell = CELL * width / max(height, width), CELL * height / max(height, width)
-    figure = Figure(figsize=((1 + wide) * cell[0] + 0.4, len(rows) * lines * (cell[1] + 0.14) + 0.4))
-    figure.suptitle(title, fontsize=9)
+    above = 0.14 * (1 + max(row.label.count("\n") for row in rows))
+    figure = Figure(figsize=((1 + wide) * cell[0] + 0.4, len(rows) * lines * (cell[1] + above) + 0.4))
+    letters = int(figure.get_figwidth() * LETTERS[1])
+    figure.suptitle(textwrap.fill(title, letters), fontsize=9)
     axes = figure.subplots(len(rows) * lines, 1 + wide, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -50,10 +56,15 @@ def _draw_line(
     axes: Sequence[Axes], row: PictureRow, columns: Sequence[str], line: int, *, headed: bool
 ) -> None:
     if line == 0:
-        _show(axes[0], row.picture, row.label)
+        letters = int(CELL * LETTERS[0])
+        _show(axes[0], row.picture, "\n".join(_cut(line, letters) for line in row.label.splitlines()))
     first = line * (len(axes) - 1)
     for axis, query in zip(axes[1:], range(first, len(columns)), strict=False):
         _show(axis, overlay(row.picture, row.maps[query]), columns[query] if headed else "")
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def _show(axis: Axes, picture: np.ndarray, title: str) -> None:

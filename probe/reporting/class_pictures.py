@@ -83,10 +83,11 @@ def draw_confusions(counts: Sequence[ClassCounts], folder: Path, name: str) -> P
         axes.axis("off")
     _color_bar(figure, panels)
     caption = (
-        "Rows: the images' own classes; columns: what was predicted; colour: the share of the row in percent"
+        "Rows: the images' classes; columns: what was predicted; colour: their share of the row in percent, "
+        "on a square-root scale, so that few mistakes show too"
     )
     if len(classes) <= NUMBERS_AT_MOST:
-        caption += ", as are the numbers; what rounds to 0 is left out"
+        caption += "; the numbers are the same shares, and what rounds to 0 is left out"
     caption += "."
     if len(counts) > len(shown):
         caption += f" The best {len(shown)} of {len(counts)} probes are drawn."

@@ -86,11 +86,10 @@ def _of_training(result: Result, base: str) -> list[str]:
     config = result.run.config
     recipe, (policy, views) = config["recipe"], config["views"]
     found = [
-        "published: the best epoch on the validation images; the difference is that of our best epoch"
+        "published: the best epoch on the validation images, as “best” is here"
         if _measured_every_epoch(result)
         else "published: the best epoch on the validation images; here only the last epoch was measured",
         "published batch norm sees 256 images on each GPU, here the whole batch",
-        "the published backbone was in training mode; a store holds tokens of the evaluation mode",
     ]
     if policy == "plain" or views == 1:
         found.append("published: random resized crops and flips; here one fixed view of each image")

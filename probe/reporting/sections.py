@@ -133,13 +133,15 @@ def published_section(results: Sequence[Result]) -> Section | None:
     if not found:
         return None
     rows = tuple(_published_row(name, comparison) for name, comparison in found)
-    notes = dict.fromkeys(
-        f"{comparison.column}: {text}" for _, comparison in found for text in comparison.differences
-    )
+    by_text: dict[str, dict[str, None]] = {}
+    for _, comparison in found:
+        for difference in comparison.differences:
+            by_text.setdefault(difference, {})[comparison.column] = None
+    notes = tuple(f"{', '.join(columns)}: {difference}" for difference, columns in by_text.items())
     text = (
         "Published: efficient probing, arXiv 2506.10178, top-1 on ImageNet-1k's validation images. The "
-        "difference is our best epoch less the published accuracy, as that one is a best epoch too. "
-        "What is known to differ between the two protocols stands below."
+        "difference is “best” less the published accuracy, which is a best epoch too. What is known to "
+        "differ between the two protocols stands below."
     )
     columns = ("probe", "backbone", "published as", "top-1", "best", "published", "difference")
     return Section(
@@ -147,7 +149,7 @@ def published_section(results: Sequence[Result]) -> Section | None:
         "Beside the published table",
         (text,),
         tables=(Table("top-1 on imagenet in percent", columns, rows, 3),),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

@@ -91,9 +91,10 @@ def draw_sweeps(found: Sequence[Sweep], folder: Path, name: str) -> Picture:
         axes.axis("off")
     caption = (
         "Top-1 on the held-out training images, in percent, after the last epoch that a setting was "
-        "trained for; mean over seeds and draws. The chosen setting is framed; settings in brackets "
-        "were pruned early."
+        "trained for; mean over seeds and draws. The chosen setting is framed."
     )
+    if any(sweep.pruned for sweep in shown):
+        caption += " Settings in brackets were pruned early."
     return save(figure, folder, name, caption + _left_out(found))
 
 

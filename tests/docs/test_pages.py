@@ -213,7 +213,10 @@ def test_the_readme_s_snippets_run_on_the_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run("extract", "--backbone", "mae_digits", "--dataset", "digits", "--limit", "300", cwd=tmp_path)
+    extracted = run(
+        "extract", "--backbone", "mae_digits", "--dataset", "digits", "--limit", "300", cwd=tmp_path
+    )
+    assert extracted.returncode == 0, extracted.stderr
     run_page(README, tmp_path, run)
 
 

@@ -46,6 +46,8 @@ def _stores(folder: str, names: list[str]) -> list[str]:
         "extract/bundled/mae_digits.safetensors",
         "cache/zarr_engine.py",
         "probe/poolings/efficient.py",
+        "configs/published/efficient_probing.csv",
+        "probe/reporting/templates/report.html.jinja",
     ],
 )
 def test_the_wheel_has(wheel: list[str], name: str) -> None:

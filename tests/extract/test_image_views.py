@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +12,7 @@ from torchvision.transforms import functional as transforms
 
 from cache import random_bits
 from extract.image_views import ATTEMPTS, AUGMENTATIONS, ImageViews, random_crop
+from extract.options import AugmentationName
 
 SIZE = (3, 8, 8)
 SCALE = AUGMENTATIONS["rrc_flip"].scale
@@ -76,6 +79,10 @@ def test_a_mild_view_holds_half_of_the_image_or_more_and_is_upright() -> None:
         assert (np.diff(view.mean(axis=0)) > 0).all()
     boxes = np.array([random_crop(300, 400, draws(number), (0.5, 1.0)) for number in range(500)])
     assert 0.49 < (boxes[:, 2] * boxes[:, 3]).min() / (300 * 400) < 0.55
+
+
+def test_every_augmentation_can_be_asked_for_by_name() -> None:
+    assert get_args(AugmentationName) == tuple(AUGMENTATIONS)
 
 
 @pytest.mark.parametrize(

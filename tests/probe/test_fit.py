@@ -64,8 +64,8 @@ def test_every_probe_learns_from_the_store(finished_run: FinishedRun) -> None:
 
 def test_a_run_leaves_its_files_and_nothing_else(finished_run: FinishedRun) -> None:
     found = {path.name for path in finished_run.folder.iterdir() if "tfevents" not in path.name}
-    files = {"config.yaml", "metrics.jsonl", "results.csv", "results.json", "head.safetensors"}
-    assert found == files | {".lock"}
+    files = {"config.yaml", "metrics.jsonl", "results.csv", "results.json"}
+    assert found == files | {"head.safetensors", "predictions.safetensors", ".lock"}
 
 
 def test_metrics_have_one_line_for_each_epoch_and_trial(finished_run: FinishedRun) -> None:

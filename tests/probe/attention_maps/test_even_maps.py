@@ -10,7 +10,7 @@ import torch
 from probe.attention_maps.even_maps import predictions
 from probe.probe import Probe, build_probe
 
-DIM, GRID, CLASSES, IMAGES = 128, (2, 3), 7, 40
+DIM, GRID, CLASSES, IMAGES = 64, (2, 3), 7, 40
 
 
 def _slice_of(heads: int, head: int, width: int = DIM) -> slice:
@@ -55,7 +55,7 @@ BRUTE_FORCE: dict[str, tuple[int, Callable[[torch.nn.Module, int, int], None]]] 
     "simpool": (1, _zero_all("query.weight")),
     "esimpool1": (1, _zero_all("norm.weight")),
     "cae": (8, _zero_rows("query")),
-    "capi": (2, _zero_channels("query_KD")),
+    "capi": (1, _zero_channels("query_KD")),
     "clip": (4, _zero_rows("qkv", width=DIM)),
     "siglip": (8, _zero_rows("cross_attention.query")),
     "coca": (8, _zero_rows("query", width=8 * 64)),

@@ -49,7 +49,7 @@ def test_a_uniform_map_is_paler_than_a_peak() -> None:
 
 @pytest.mark.parametrize("queries", [1, 3, 11])
 def test_a_grid_picture_has_room_for_every_map(tmp_path: Path, queries: int) -> None:
-    rows = [PictureRow(_grey(20, 30), np.random.default_rng(0).random((queries, 2, 3)), "cat")] * 2
+    rows = [PictureRow(_grey(20, 30), np.random.default_rng(0).random((queries, 2, 3)), "cat\n→ dog")] * 2
     save_grid_picture(tmp_path / "grid.png", "title", [f"query {n}" for n in range(queries)], rows)
     with Image.open(tmp_path / "grid.png") as picture:
         lines = -(-queries // 8)
