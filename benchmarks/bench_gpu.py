@@ -105,7 +105,8 @@ def seconds_of(step: Step, rounds: int) -> float:
             started = time.perf_counter()
             step()
             taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+    median: float = statistics.median(taken)
+    return median
 
 
 def floors(sizes: Sizes, device: torch.device) -> dict[str, float]:

@@ -120,15 +120,16 @@ def _argument(name: str, field: FieldInfo) -> Argument:
     switch = kinds == [bool]
     positional = _POSITIONAL in field.metadata
     several = spec is not None and spec.nargs == "*"
-    flag = "--" + (_marked(marks, "name") or name).replace("_", "-")
+    written = (_marked(marks, "name") or name).replace("_", "-")
+    off = switch and field.default is True  # the only thing to say is that it is not wanted
     plain = spec.metavar if spec is not None else "|".join(_metavars(kinds))
     required = field.is_required()
     said = "" if required else _default(field.get_default(call_default_factory=True))
     return Argument(
         field=name,
-        flag="" if positional else flag,
+        flag="" if positional else f"--no-{written}" if off else f"--{written}",
         metavar="" if switch else _marked(marks, "metavar") or plain,
-        description=field.description or "",
+        description=f"do not {field.description}" if off else field.description or "",
         default=said,
         required=required,
         values=tuple(known.names()) if known is not None else choices,
@@ -173,6 +174,6 @@ def _metavars(kinds: Sequence[Any]) -> Iterable[str]:
 
 
 def _default(value: object) -> str:
-    if value is None or value is False or value == ():
+    if value is None or isinstance(value, bool) or value == ():
         return ""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -21,7 +21,7 @@ from probe.deployment.logit_differences import LogitDifferences, LogitSums
 from probe.deployment.options import ParityOptions
 from probe.deployment.same_backbone import open_same_backbone
 from probe.deployment.token_differences import ArrayDifferences, DifferenceSums
-from probe.deployment.tolerances import tolerance
+from probe.deployment.tolerances import SMALLEST_NORMAL, tolerance
 from probe.trained_head import TrainedHead, best_trial, load_head
 
 EXIT_DIFFERS = 1
@@ -79,7 +79,7 @@ def compare(
     batches = ComparedBatches(
         split, source, backbone, records, batch_size=options.batch_size, workers=options.workers
     )
-    sums = {spec.name: DifferenceSums() for spec in batches.arrays}
+    sums = {spec.name: DifferenceSums(SMALLEST_NORMAL[spec.dtype]) for spec in batches.arrays}
     logits = None if head is None else LogitSums(head, store.final_norm, backbone.final_norm)
     for batch in batches:
         for name, sum_ in sums.items():

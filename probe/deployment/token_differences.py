@@ -17,7 +17,11 @@ class ArrayDifferences:
     """Of a single value, absolute."""
     mean: float
     relative: float
-    """Root mean square of the differences, divided by that of the computed values, over all images."""
+    """Root mean square of the differences, divided by that of the computed values, over all images.
+
+    Values below the smallest normal number of the dtype are rounded in absolute steps: it is divided by that
+    number where it is more.
+    """
     worst_relative: float
     """The same of the image where it is largest."""
     worst_sample: int
@@ -33,9 +37,10 @@ class ArrayDifferences:
 
 
 class DifferenceSums:
-    """Sums over batches of one array, in float64."""
+    """Sums over batches of one array, in float64. `smallest`: normal number of the stored dtype."""
 
-    def __init__(self) -> None:
+    def __init__(self, smallest: float) -> None:
+        self._smallest = smallest
         self._largest, self._worst_cosine = 0.0, 1.0
         self._absolute, self._values = 0.0, 0
         self._squares: list[torch.Tensor] = []
@@ -56,14 +61,15 @@ class DifferenceSums:
     def result(self, name: str, dtype: str, tolerance: float) -> ArrayDifferences:
         """Of all that was added."""
         of_differences, of_values = torch.cat(self._squares, dim=1)
-        each = (of_differences / of_values.clamp_min(1e-30)).sqrt()
+        of_values = of_values.clamp_min(self._values / len(of_values) * self._smallest**2)
+        each = (of_differences / of_values).sqrt()
         worst = int(each.argmax())
         return ArrayDifferences(
             name=name,
             dtype=dtype,
             largest=self._largest,
             mean=self._absolute / self._values,
-            relative=float((of_differences.sum() / of_values.sum().clamp_min(1e-30)).sqrt()),
+            relative=float((of_differences.sum() / of_values.sum()).sqrt()),
             worst_relative=float(each[worst]),
             worst_sample=self._samples[worst],
             worst_cosine=self._worst_cosine,

@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 
 from cache.command import verbs
-from configs import parse
+from configs import UserError, parse
 from extract.options import ExtractOptions
 from probe.command import VERBS
 
@@ -85,11 +85,12 @@ def same_number(shown: str, printed: str) -> bool:
 
 
 def same_line(shown: str, printed: str) -> bool:
-    """Equal but for spaces, frames of tables, times and rates, and what `same_number` allows."""
+    """Equal but for spaces, times and rates, what `same_number` allows, and what follows a last `…`."""
     pair = [" ".join(MEASURED.sub("#", line).split()) for line in (shown, printed)]
     texts = [NUMBER.sub("#", line) for line in pair]
     numbers = [NUMBER.findall(line) for line in pair]
-    return texts[0] == texts[1] and all(map(same_number, *numbers))
+    is_cut = texts[0].endswith("…") and texts[1].startswith(texts[0].removesuffix("…"))
+    return (is_cut or texts[0] == texts[1]) and all(map(same_number, *numbers))
 
 
 def _content(text: str) -> list[str]:
@@ -264,11 +265,26 @@ def test_a_command_that_cannot_run_here_has_options_that_exist(place: str, line:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "extract --bakbone x --dataset y",
+        "accelerate launch -m probe --cache x --prob ep32",
+        "cache inform x",
+        "ectract",
+    ],
+)
+def test_a_misspelt_command_is_found(line: str) -> None:
+    with pytest.raises((UserError, KeyError, AssertionError)):
+        parse_words(command_words(line))
+
+
+@pytest.mark.parametrize(
     ("shown", "printed"),
     [
         ("│ lp │ 970 │ 81.39 │", "│ lp   │ 970 │ 82.01 │"),
         ("19.2 MB of zarr, 173 images/s", "19.2 MB of zarr, 9,173 images/s"),
         ("first\n…\nlast", "first\none\ntwo\nlast"),
+        ("300 images, …", "300 images, 7 MB"),
         ("first\n…", "first\nlast"),
     ],
 )
@@ -285,6 +301,7 @@ def test_what_is_shown_may_differ_in_measured_numbers(shown: str, printed: str) 
         ("first", "first\nlast"),
         ("records", "images"),
         ("first\nlast", "first"),
+        ("300 images, …", "400 images, 7 MB"),
     ],
 )
 def test_what_is_not_printed_may_not_be_shown(shown: str, printed: str) -> None:

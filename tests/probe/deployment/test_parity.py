@@ -127,13 +127,20 @@ def test_the_worst_image_is_named_and_nan_never_agrees() -> None:
     computed = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
     stored = computed.clone()
     stored[1] *= 1.5
-    sums = DifferenceSums()
+    sums = DifferenceSums(2.0**-126)
     sums.add(stored, computed, [7, 8, 9])
     found = sums.result("block0/patches", "float32", 0.4)
     assert (found.worst_sample, found.agrees) == (8, False)
     assert found.worst_relative == pytest.approx(0.5)
     assert found.worst_cosine == pytest.approx(1)
     assert found.relative < found.worst_relative
-    sums = DifferenceSums()
+    sums = DifferenceSums(2.0**-126)
     sums.add(torch.full((1, 8), float("nan")), torch.ones(1, 8), [0])
     assert not sums.result("block0/mean", "float32", 1.0).agrees
+
+
+def test_tokens_too_small_for_float16_are_within_its_tolerance() -> None:
+    computed = 1e-6 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    sums = DifferenceSums(2.0**-14)
+    sums.add(computed.half().float(), computed, [0, 1, 2, 3])
+    assert sums.result("block0/prefix", "float16", 5e-4).agrees
