@@ -1,10 +1,10 @@
-# Both targets create the virtual environment and install everything the first time.
+# Every target creates the virtual environment and installs everything the first time.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs
 
 demo: $(INSTALLED)
 	$(BIN)/extract --backbone mae_digits --dataset digits
@@ -12,6 +12,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

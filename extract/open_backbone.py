@@ -31,7 +31,8 @@ def backbone_config(spec: str) -> BackboneConfig:
     if name and route in ROUTES:
         return BackboneConfig(name=_as_folder(name), source=spec)
     if spec not in names("backbones"):
-        error = unknown_name("backbone", spec, names("backbones"))
+        unknown = ("kind of backbone", route, ROUTES) if name else ("backbone", spec, names("backbones"))
+        error = unknown_name(*unknown)
         usages = ", ".join(way.usage for way in ROUTES.values())
         raise UserError(f"{error}, or give one of {usages}")
     return load_backbone(spec)

@@ -46,6 +46,7 @@ def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | Non
 def _in_words(text: str, prog: str) -> str:
     """tyro's message without the advice that ends it, and with ours."""
     said = re.sub(r"[;.]* *For full helptext.*", "", text)
+    said = said.replace("Unrecognized options:", "surplus words:")
     said = re.sub(r"^Missing from [^:]*: (\S+) .*", r"\1 is missing", said)
     return f"{said}; see `{prog} --help`"
 

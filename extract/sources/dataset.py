@@ -59,7 +59,9 @@ def _config(spec: str) -> DatasetConfig:
         return DatasetConfig(name=_name_of(spec), source=spec)
     name, _, source = spec.partition("=")
     if name not in names("datasets"):
-        error = unknown_name("dataset", name, names("datasets"))
+        kind, _, place = name.partition(":")
+        unknown = ("kind of data set", kind, KINDS) if place else ("dataset", name, names("datasets"))
+        error = unknown_name(*unknown)
         raise UserError(f"{error}, or give {', '.join(f'{kind}:…' for kind in KINDS)}")
     config = load_dataset(name)
     if not source:

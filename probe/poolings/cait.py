@@ -76,7 +76,8 @@ class CaiTPooling(QueryPooling):
         queries_QD = (queries_KHD * self.attention_norm.weight.unsqueeze(1)).flatten(0, 1)
         own_Q1 = (queries_QD * self._own()).sum(dim=-1, keepdim=True)
         scores_BQN = F.linear(normed_BND, queries_QD).mT
-        return torch.softmax(torch.cat([own_Q1.expand(normed_BND.shape[0], -1, -1), scores_BQN], dim=-1), dim=-1)
+        own_BQ1 = own_Q1.expand(normed_BND.shape[0], -1, -1)
+        return torch.softmax(torch.cat([own_BQ1, scores_BQN], dim=-1), dim=-1)
 
     def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """(B, N, D) → (K, B, heads, N); what a row lacks to 1 falls on the class token itself."""

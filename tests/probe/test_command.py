@@ -172,8 +172,10 @@ def test_list_and_describe_may_be_written_as_options(run_probe: RunProbe, words:
 def test_help_names_every_option(run_probe: RunProbe) -> None:
     code, printed, _ = run_probe("fit", "--help")
     assert code == 0
-    options = {f"--{name.rstrip('_').replace('_', '-')}" for name in FitOptions.model_fields}
-    assert {option for option in options if option not in printed} == set()
+    assert len(arguments(FitOptions)) == len(FitOptions.model_fields)
+    assert [
+        argument.flag for argument in arguments(FitOptions) if f"\n  {argument.flag}" not in printed
+    ] == []
 
 
 def test_help_names_every_verb(run_probe: RunProbe) -> None:

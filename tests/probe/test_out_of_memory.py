@@ -52,7 +52,7 @@ def device_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def options(store: Path, runs: Path, **changes: Any) -> FitOptions:
-    return FitOptions(**{**SWEEP, "device": "cpu", "cache": store, "runs": runs, **changes})
+    return FitOptions(**{**SWEEP, "report": False, "device": "cpu", "cache": store, "runs": runs, **changes})
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
