@@ -32,9 +32,9 @@ class _Places:
         """Rows of `records` whose objects are known and seen, and their masks (b, H, W) bool."""
         rows, found = [], []
         for row, sample in enumerate(self.sample_id[records].tolist()):
-            boxes = self.objects.of(sample, self.source.describe(sample))
-            if boxes:
-                mask = object_mask(boxes, load_original(self.source, sample).size, self.transform)
+            shapes = self.objects.of(sample, self.source.describe(sample))
+            if shapes:
+                mask = object_mask(shapes, load_original(self.source, sample).size, self.transform)
                 if mask.any():  # the crop may have left the object outside
                     rows.append(row)
                     found.append(torch.from_numpy(mask))

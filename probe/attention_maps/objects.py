@@ -1,4 +1,4 @@
-"""Where the objects of images are: boxes as data sets ship them, as masks of what the backbone saw."""
+"""Where the objects of images are: boxes or masks as shipped, as masks of what the backbone saw."""
 
 from __future__ import annotations
 
@@ -22,62 +22,87 @@ CUB_BOXES, CUB_IMAGES = "bounding_boxes.txt", "images.txt"
 CORNERS = ("x0", "y0", "x1", "y1")
 
 
+Shape: TypeAlias = Box | Path
+"""A box, or the file of a mask of the image's size: the object is where it is not 0."""
+
+
 @dataclass(frozen=True)
 class Objects:
-    """Boxes of images, by sample_id or by the end of the image's path."""
+    """Shapes in images, by sample_id or by the end of the image's path."""
 
-    boxes: Mapping[int | str, Sequence[Box]]
+    shapes: Mapping[int | str, Sequence[Shape]]
     by_path: bool
 
-    def of(self, sample: int, path: str) -> Sequence[Box]:
-        """The boxes of one image; none where nothing is known of it. `path`: how its source names it."""
+    def of(self, sample: int, path: str) -> Sequence[Shape]:
+        """The shapes in one image; none where nothing is known of it. `path`: how its source names it."""
         if not self.by_path:
-            return self.boxes.get(sample, ())
+            return self.shapes.get(sample, ())
         parts = PurePosixPath(path).with_suffix("").parts
         ends = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
-        return next((self.boxes[end] for end in ends if end in self.boxes), ())
+        return next((self.shapes[end] for end in ends if end in self.shapes), ())
 
 
 def read_objects(place: Path) -> Objects:
-    """Boxes in `place`: the folder of CUB-200-2011, a folder of ImageNet's XML files, or a CSV file.
+    """What is in `place`: CUB-200-2011's folder, one of ImageNet's XML files, one of masks, or a CSV file.
 
-    The CSV's columns are sample_id or path, and x0, y0, x1, y1. Raises `UserError` for anything else.
+    Masks are PNG files that are called as the images are. The CSV's columns are sample_id or path, and x0,
+    y0, x1, y1. Raises `UserError` for anything else.
     """
     if (place / CUB_BOXES).is_file():
         return Objects(_cub(place), by_path=True)
     if place.is_dir():
-        files = sorted(place.rglob("*.xml"))
-        if not files:
-            raise UserError(f"--boxes {place}: a folder holds {CUB_BOXES} (CUB) or XML files (ImageNet)")
-        return Objects({file.stem: _annotation(file) for file in files}, by_path=True)
+        if files := sorted(place.rglob("*.xml")):
+            return Objects({file.stem: _annotation(file) for file in files}, by_path=True)
+        if files := sorted(place.rglob("*.png")):
+            return Objects({_stem(str(file.relative_to(place))): [file] for file in files}, by_path=True)
+        raise UserError(
+            f"--boxes {place}: a folder holds {CUB_BOXES} (CUB), XML files (ImageNet) or masks (PNG files)"
+        )
     if not place.is_file():
         raise UserError(f"--boxes {place}: there is no such file or folder")
     return _table(place)
 
 
-def object_mask(boxes: Iterable[Box], size: tuple[int, int], settings: dict[str, object]) -> np.ndarray:
-    """(H, W) bool: which pixels of the transformed picture are in a box; `size` is the image's (w, h).
+def object_mask(shapes: Iterable[Shape], size: tuple[int, int], settings: dict[str, object]) -> np.ndarray:
+    """(H, W) bool: which pixels of the transformed picture are in a shape; `size` is the image's (w, h).
 
-    The boxes are drawn and go through the backbone's own transform, so that they lie as the image does.
+    The shapes are drawn and go through the backbone's own transform, so that they lie as the image does.
     """
     drawn = Image.new("L", size)
     pen = ImageDraw.Draw(drawn)
-    for x0, y0, x1, y1 in boxes:
+    for shape in shapes:
+        if isinstance(shape, Path):
+            drawn.paste(255, mask=_mask(shape, size))
+            continue
+        x0, y0, x1, y1 = shape
         if round(x1) > round(x0) and round(y1) > round(y0):
             pen.rectangle((round(x0), round(y0), round(x1) - 1, round(y1) - 1), fill=255)
     seen: np.ndarray = image_transform(settings)(drawn.convert("RGB"))[0] >= 128
     return seen
 
 
+def _mask(file: Path, size: tuple[int, int]) -> Image.Image:
+    try:
+        with Image.open(file) as opened:
+            values = np.asarray(opened)  # of a palette, its indices
+    except (OSError, Image.DecompressionBombError):
+        raise UserError(f"--boxes: {file} is no image that can be read") from None
+    inside = values.any(axis=2) if values.ndim == 3 else values != 0
+    if inside.shape != size[::-1]:
+        found = f"{inside.shape[1]} × {inside.shape[0]}"
+        raise UserError(f"--boxes: the mask {file} is {found}, its image {size[0]} × {size[1]}")
+    return Image.fromarray(inside)
+
+
 def _stem(path: str) -> str:
     return PurePosixPath(path.replace("\\", "/")).with_suffix("").as_posix()
 
 
-def _cub(root: Path) -> dict[int | str, Sequence[Box]]:
+def _cub(root: Path) -> dict[int | str, Sequence[Shape]]:
     """`bounding_boxes.txt`: number, x, y, width, height; `images.txt`: number and path."""
     try:
         names = dict(line.split() for line in (root / CUB_IMAGES).read_text().splitlines() if line.strip())
-        found: dict[int | str, Sequence[Box]] = {}
+        found: dict[int | str, Sequence[Shape]] = {}
         for line in (root / CUB_BOXES).read_text().splitlines():
             number, *rest = line.split()
             x, y, width, height = map(float, rest)

@@ -76,6 +76,29 @@ def test_boxes_of_imagenet(tmp_path: Path) -> None:
     assert found == [(10, 20, 30, 60), (0, 0, 5, 5)]
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_masks_lie_as_their_images_do(tmp_path: Path, mode: str) -> None:
+    inside = np.zeros((60, 90), dtype=bool)
+    inside[20:40, 10:30] = True
+    if mode == "P":
+        mask = Image.fromarray(inside.astype(np.uint8))
+        mask.putpalette([0, 0, 0, 0, 0, 0])  # all black: the index counts, not the colour
+    else:
+        mask = Image.fromarray(inside).convert(mode)
+    (tmp_path / "002.Auk").mkdir()
+    mask.save(tmp_path / "002.Auk" / "B_2.png")
+    found = read_objects(tmp_path).of(0, "/x/images/002.Auk/B_2.jpg")
+    wanted = object_mask([(10, 20, 30, 40)], (90, 60), CENTRE)
+    np.testing.assert_array_equal(object_mask(found, (90, 60), CENTRE), wanted)
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (9, 6)).save(tmp_path / "one.png")
+    found = read_objects(tmp_path).of(0, "one.jpg")
+    with pytest.raises(UserError, match=r"one\.png is 9 × 6, its image 90 × 60"):
+        object_mask(found, (90, 60), CENTRE)
+
+
 def _file(name: str, text: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / name).write_text(text)
@@ -88,7 +111,7 @@ def _file(name: str, text: str) -> Callable[[Path], Path]:
     ("make", "said"),
     [
         (lambda folder: folder / "none", "there is no such file or folder"),
-        (lambda folder: folder, r"holds bounding_boxes.txt \(CUB\) or XML files"),
+        (lambda folder: folder, r"holds bounding_boxes.txt \(CUB\), XML files \(ImageNet\) or masks"),
         (_file("b.csv", "a,b\n1,2\n"), "the first line names the columns"),
         (_file("b.csv", "sample_id,x0,y0,x1,y1\n1,0,0,1,1\n2,0,zero,1,1\n"), "line 3: .* is no number"),
         (_file("b.csv", "sample_id,x0,y0,x1,y1\n1,0,0\n"), "line 2: .* is no number"),
