@@ -37,7 +37,14 @@ def main() -> None:
         for command in COMMANDS:
             program, *words = command.split()
             path = Path(sys.executable).with_name(program)
-            done = subprocess.run([path, *words], cwd=folder, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [path, *words],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,  # notices and epochs, in their places
+                text=True,
+                check=True,
+            )
             console.print(f"$ {command}", style="bold", highlight=False)
             for line in shortened(done.stdout.splitlines()):
                 console.print(line, highlight=False, markup=False)

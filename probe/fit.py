@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
-from cache import Residency, choose_residency, chosen_device, launch
+from cache import Residency, SplitReader, choose_residency, chosen_device, launch
 from configs import UserError, load_recipe
 from probe.closed_form_run import ClosedFormResult, closed_form_results
+from probe.cost import ProbeCost
 from probe.data import ProbeData, open_probe_data
 from probe.freed_memory import keep_freed_memory
 from probe.grid import block_sets, held_out_share, something_to_choose, token_states, trial_grid
 from probe.names import CLOSED_FORM
 from probe.options import FitOptions
+from probe.outcome import Outcome
 from probe.parts import Part, plan_parts
 from probe.passes import training_memory
 from probe.predictions import write_predictions
@@ -68,22 +70,15 @@ def _run(options: FitOptions, device: torch.device) -> list[Answer]:
         run = TrialRun(options, data, parts, residency, held_out > 0, place.folder, folder, display)
         run.go()
         closed_form = decided(lambda: _closed_form(options, data, display))
-        trained = answers(run.outcomes)
-        found = trained + [result.answer for result in closed_form]
-        costs = run.costs()
+        found, costs = answers(run.outcomes), run.costs()
         if folder is not None:
-            chosen = [name for answer in trained for name in answer.trials]
-            rows = trial_rows(run.outcomes, costs, chosen)
-            rows += [row for result in closed_form for row in closed_form_rows(result)]
-            predicted = {name: c for result in closed_form for name, c in result.predictions.items()}
-            named = [a.trials for a in trained] + [tuple(result.predictions) for result in closed_form]
-            write_predictions(place.folder, data.evaluation, named, predicted)
-            folder.finish(rows, list(map(asdict, found)), chosen)
-    by_probe = {outcome.name: cost for outcome, cost in zip(run.outcomes, costs, strict=True)}
+            _finish(folder, data.evaluation, run.outcomes, costs, found, closed_form)
+    found += [result.answer for result in closed_form]
+    cost_of = {outcome.name: cost for outcome, cost in zip(run.outcomes, costs, strict=True)}
     show = print_answers_as_json if options.json_ else print_answers
     show(
         found,
-        [by_probe[answer.trials[0]] if answer.trials else None for answer in found],
+        [cost_of[answer.trials[0]] if answer.trials else None for answer in found],
         data.evaluation.name,
         place.folder,
     )
@@ -92,6 +87,25 @@ def _run(options: FitOptions, device: torch.device) -> list[Answer]:
         if not options.json_:
             print(f"report:  {page}")
     return found
+
+
+def _finish(
+    folder: RunFolder,
+    evaluation: SplitReader,
+    outcomes: Sequence[Outcome],
+    costs: Sequence[ProbeCost],
+    trained: Sequence[Answer],
+    closed_form: Sequence[ClosedFormResult],
+) -> None:
+    """Write what the run found. `costs` are those of the outcomes' trials."""
+    chosen = [name for answer in trained for name in answer.trials]
+    rows = trial_rows(outcomes, costs, chosen)
+    rows += [row for result in closed_form for row in closed_form_rows(result)]
+    computed = {name: c for result in closed_form for name, c in result.predictions.items()}
+    named = [answer.trials for answer in trained] + [tuple(result.predictions) for result in closed_form]
+    write_predictions(folder.folder, evaluation, named, computed)
+    found = [*trained, *(result.answer for result in closed_form)]
+    folder.finish(rows, list(map(asdict, found)), chosen)
 
 
 def _closed_form(options: FitOptions, data: ProbeData, display: RunDisplay) -> list[ClosedFormResult]:

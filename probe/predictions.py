@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
 from cache import SplitReader
 from cache.atomic import write_bytes
+from configs import UserError
 from probe.processes import summed, together
 
 FILE = "predictions.safetensors"
@@ -93,11 +94,18 @@ class Predictions:
 
 
 def read_predictions(folder: Path) -> Predictions | None:
-    """What `write_predictions` wrote, or None where a run kept none (it is older than the file)."""
-    if not (folder / FILE).exists():
+    """What `write_predictions` wrote, or None where a run kept none (it is older than the file).
+
+    Raises `UserError` where the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
         return None
-    with safe_open(str(folder / FILE), "np") as file:
-        names = json.loads(file.metadata()["answers"])
-        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a mapping
+    try:
+        with safe_open(path, "np") as file:
+            names = json.loads(file.metadata()["answers"])
+            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a mapping
+    except SafetensorError:
+        raise UserError(f"{path} is damaged: take it away, and what needs it is left out") from None
     answers = tuple(tuple(held[trial] for trial in trials if trial in held) for trials in names)
     return Predictions(held["sample_id"], held["label"], answers)

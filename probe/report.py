@@ -91,10 +91,10 @@ def answer_table(found: Sequence[Answer], costs: Sequence[ProbeCost | None], spl
         cells = [_shown(getattr(answer, name)) for name in columns]
         cells += ["", ""] if cost is None else [f"{cost.parameters:,}", f"{cost.gflops:.3g}"]
         if held_out:
-            cells.append("" if answer.held_out_top1 is None else f"{answer.held_out_top1:.2f}")
+            cells.append(percent(answer.held_out_top1))
         cells += [
-            _with_deviation(answer.top1, answer.top1_deviation),
-            _with_deviation(answer.best_top1, answer.best_top1_deviation),
+            percent(answer.top1, answer.top1_deviation),
+            percent(answer.best_top1, answer.best_top1_deviation),
         ]
         table.add_row(answer.probe, *cells)
     return table
@@ -115,5 +115,8 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _with_deviation(value: float, deviation: float | None) -> str:
+def percent(value: float | None, deviation: float | None = None) -> str:
+    """An accuracy as it is shown; nothing for None."""
+    if value is None:
+        return ""
     return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"

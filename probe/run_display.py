@@ -20,7 +20,7 @@ class RunDisplay(ProgressDisplay):
 
     def begin_pass(self, number: int, parts: Sequence[Part], epochs: int) -> None:
         """Pass `number`, from 0, of `parts` goes on after so many epochs."""
-        done = sum(map(_images, parts[:number])) + epochs * len(parts[number].data.train)
+        done = sum(map(_images, parts[:number])) + epochs * _epoch_images(parts[number])
         self._pass = f"pass {number + 1}/{len(parts)}  " if len(parts) > 1 else ""
         self._name(epochs, parts[number].recipe.epochs)
         self.stand_at(done, sum(map(_images, parts)))
@@ -38,4 +38,10 @@ class RunDisplay(ProgressDisplay):
 
 
 def _images(part: Part) -> int:
-    return part.recipe.epochs * len(part.data.train)
+    return part.recipe.epochs * _epoch_images(part)
+
+
+def _epoch_images(part: Part) -> int:
+    """A last batch that is not full is left out."""
+    size = part.recipe.batch_size
+    return len(part.data.train) // size * size

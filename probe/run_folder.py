@@ -28,6 +28,7 @@ RESULTS = "results.json"
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 HEAD = "head.safetensors"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class RunFolder:
             write_bytes(self.folder / CONFIG, yaml.safe_dump(self._config, sort_keys=False).encode())
         # a run that goes on logs its earlier epochs again: those after the checkpoint are not kept
         logged = _logged(self.folder / METRICS)
+        self._logged: set[tuple[str, int]] = set()
         self._metrics = (self.folder / METRICS).open("w")
         for path in self.folder.glob("events.out.tfevents.*"):
             path.unlink()
@@ -143,8 +145,10 @@ class RunFolder:
         self._lock.__exit__(*error)
 
     def log(self, rows: Sequence[EpochRow]) -> None:
-        """Keep rows of an epoch."""
-        found = [{k: v for k, v in _plain(asdict(row)).items() if v is not None} for row in rows]
+        """Keep rows of an epoch, but for those kept already: a pass that is divided begins again."""
+        new = [row for row in rows if (row.trial, row.epoch) not in self._logged]
+        self._logged |= {(row.trial, row.epoch) for row in new}
+        found = [{k: v for k, v in _plain(asdict(row)).items() if v is not None} for row in new]
         self._metrics.writelines(json.dumps(row) + "\n" for row in found)
         self._metrics.flush()
         self._trackers.log(found)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.tracking import MLflowTracker, TensorBoardTracker, WandBTracker
-from torch.utils.tensorboard.summary import hparams
 
 from cache.atomic import write_bytes
 from configs import UserError
@@ -206,6 +205,8 @@ def _id_of(name: str, tracker: Any) -> str:
 
 def _tensorboard_hyperparameters(tracker: Any, config: Mapping[str, Any]) -> None:
     """accelerate's own way would add a folder with the time in its name, and a second events file."""
+    from torch.utils.tensorboard.summary import hparams  # slow to import: only where curves go there
+
     for summary in hparams(flat(config), {}):
         tracker.tracker.file_writer.add_summary(summary)
 

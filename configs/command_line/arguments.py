@@ -123,6 +123,8 @@ def _argument(name: str, field: FieldInfo) -> Argument:
     written = (_marked(marks, "name") or name).replace("_", "-")
     off = switch and field.default is True  # the only thing to say is that it is not wanted
     plain = spec.metavar if spec is not None else "|".join(_metavars(kinds))
+    if positional and not choices:
+        plain = written.upper()  # as tyro's PositionalMetavarFromFieldName has it
     required = field.is_required()
     said = "" if required else _default(field.get_default(call_default_factory=True))
     return Argument(

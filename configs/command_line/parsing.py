@@ -16,6 +16,8 @@ from configs.command_line.help import options_help
 from configs.errors import UserError
 from configs.schema import FrozenModel
 
+CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+
 OptionsT = TypeVar("OptionsT", bound=FrozenModel)
 
 
@@ -36,9 +38,7 @@ def parse(options_class: type[OptionsT], *, prog: str, argv: Sequence[str] | Non
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(
-                options_class, prog=prog, args=words, add_help=False, config=(tyro.conf.FlagCreatePairsOff,)
-            )
+            return tyro.cli(options_class, prog=prog, args=words, add_help=False, config=CONFIG)
     except SystemExit:
         raise UserError(_in_words(_unboxed(box.getvalue()), prog)) from None
 

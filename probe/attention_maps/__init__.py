@@ -6,7 +6,13 @@
 - `command` is the verb
 """
 
-from probe.attention_maps.command import show_attention
 from probe.attention_maps.options import AttentionOptions
 
 __all__ = ["AttentionOptions", "show_attention"]
+
+
+def show_attention(options: AttentionOptions) -> None:
+    """`probe attention`. It imports backbone libraries, which takes seconds: only when it runs."""
+    from probe.attention_maps.command import show_attention as run
+
+    run(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -105,7 +106,7 @@ def _cub(root: Path) -> dict[int | str, Sequence[Shape]]:
         found: dict[int | str, Sequence[Shape]] = {}
         for line in (root / CUB_BOXES).read_text().splitlines():
             number, *rest = line.split()
-            x, y, width, height = map(float, rest)
+            x, y, width, height = map(_number, rest)
             found[_stem(names[number])] = [(x, y, x + width, y + height)]
     except (OSError, ValueError, KeyError):
         raise UserError(
@@ -118,7 +119,7 @@ def _annotation(file: Path) -> list[Box]:
     """The boxes of a Pascal VOC file, as ImageNet ships them: corners from 0 on, the last ones inside."""
     try:
         boxes = [
-            tuple(float(box.findtext(name) or "") for name in ("xmin", "ymin", "xmax", "ymax"))
+            tuple(_number(box.findtext(name) or "") for name in ("xmin", "ymin", "xmax", "ymax"))
             for box in ElementTree.parse(file).getroot().iter("bndbox")
         ]
     except (OSError, ValueError, ElementTree.ParseError):
@@ -153,5 +154,13 @@ def _key(column: str, value: str) -> int | str:
 
 
 def _corners(row: Mapping[str, str]) -> Box:
-    x0, y0, x1, y1 = (float(row[name]) for name in CORNERS)
+    x0, y0, x1, y1 = (_number(row[name]) for name in CORNERS)
     return x0, y0, x1, y1
+
+
+def _number(text: str) -> float:
+    """A finite one. Raises `ValueError`."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -51,9 +51,9 @@ class AttentionOptions(FrozenModel):
     )
     boxes: Annotated[Path | None, optional("PATH")] = Field(
         default=None,
-        description="where the objects are: the folder of CUB_200_2011, a folder of ImageNet's XML files, one "
-        "of masks (PNG files called as the images, 0 around the object), or a CSV file of sample_id or path, "
-        "x0, y0, x1, y1",
+        description="where the objects are: the folder of CUB_200_2011, a folder of ImageNet's XML files, "
+        "one of masks (PNG files called as the images, 0 around the object), or a CSV file of sample_id or "
+        "path, x0, y0, x1, y1",
     )
     backbone: Annotated[str | None, optional("NAME")] = Field(
         default=None, description="of --images, as for extract; without it, the one that the store names"

@@ -131,8 +131,8 @@ def write_and_compare(exportable: Exportable, to: ExportName, path: Path) -> tup
             f"{exportable.head.backbone.name} and {exportable.head.probe} cannot be exported to {to}: "
             f"{type(error).__name__}: {reason[:200]}"
         ) from None
-    difference = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
-    return difference, max(float(ours.abs().max()) for ours, _ in pairs)
+    differences = torch.cat([(ours - theirs).abs() for ours, theirs in pairs])
+    return float(differences.max()), float(torch.cat([ours.abs() for ours, _ in pairs]).max())
 
 
 def _described(exportable: Exportable, to: ExportName) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class DifferenceSums:
 
     def __init__(self, smallest: float) -> None:
         self._smallest = smallest
-        self._largest, self._worst_cosine = 0.0, 1.0
+        self._largest, self._worst_cosine = torch.tensor(0.0), torch.tensor(1.0)
         self._absolute, self._values = 0.0, 0
         self._squares: list[torch.Tensor] = []
         self._samples: list[int] = []
@@ -50,9 +50,9 @@ class DifferenceSums:
         """(B, …, D) float32 each, of the images `samples`."""
         stored, computed = stored.double(), computed.double()
         cosines = torch.cosine_similarity(stored, computed, dim=-1)
-        self._worst_cosine = min(self._worst_cosine, float(cosines.min()))
+        self._worst_cosine = torch.minimum(self._worst_cosine, cosines.min())  # NaN stays
         differences, computed = (stored - computed).flatten(1), computed.flatten(1)
-        self._largest = max(self._largest, float(differences.abs().max()))
+        self._largest = torch.maximum(self._largest, differences.abs().max())
         self._absolute += float(differences.abs().sum())
         self._values += differences.numel()
         self._squares.append(torch.stack([differences.square().sum(dim=1), computed.square().sum(dim=1)]))
@@ -67,11 +67,11 @@ class DifferenceSums:
         return ArrayDifferences(
             name=name,
             dtype=dtype,
-            largest=self._largest,
+            largest=float(self._largest),
             mean=self._absolute / self._values,
             relative=float((of_differences.sum() / of_values.sum()).sqrt()),
             worst_relative=float(each[worst]),
             worst_sample=self._samples[worst],
-            worst_cosine=self._worst_cosine,
+            worst_cosine=float(self._worst_cosine),
             tolerance=tolerance,
         )

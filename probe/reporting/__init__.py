@@ -4,7 +4,16 @@
 (`style` is common to all); `page` writes `report.html`.
 """
 
-from probe.reporting.finished_runs import FinishedRun, read_run
-from probe.reporting.page import PAGE, write_report
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["PAGE", "FinishedRun", "read_run", "write_report"]
+from probe.reporting.finished_runs import FinishedRun, read_run
+
+__all__ = ["FinishedRun", "read_run", "write_report"]
+
+
+def write_report(runs: Sequence[FinishedRun], folder: Path) -> Path:
+    """See `page.write_report`. It draws with Matplotlib, which is slow to import: only when it runs."""
+    from probe.reporting.page import write_report as write
+
+    return write(runs, folder)

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import FrozenModel, Json, UserError, optional
-from probe.reporting.finished_runs import Result, read_run, results_of, varied_fields
-from probe.reporting.page import PAGE, write_report
-from probe.reporting.sections import percent
-from probe.run_folder import RESULTS
+from probe.report import percent
+from probe.reporting import read_run, write_report
+from probe.reporting.finished_runs import Result, results_of, varied_fields
+from probe.run_folder import PAGE, RESULTS
 
 
 class ReportOptions(FrozenModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +71,3 @@ def class_counts(result: Result) -> ClassCounts | None:
         return None
     first = [classes[:, 0] for classes in kept.answers[result.number]]
     return ClassCounts(result, np.tile(kept.label, len(first)), np.concatenate(first))
-
-
-def best_of_each_probe(results: Sequence[Result]) -> list[Result]:
-    """Of each probe the answer with the highest top-1, best first."""
-    best: dict[str, Result] = {}
-    for result in sorted(results, key=lambda result: -result.top1):
-        best.setdefault(result.probe, result)
-    return list(best.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from probe.reporting.finished_runs import Result, result_names
+from probe.reporting.finished_runs import Result, best_of_each_probe, result_names
 from probe.reporting.pareto import pareto_front
 from probe.reporting.style import COLORS, GREY, Picture, legend_beside, log_axis, looks, new_figure, save
 
@@ -26,7 +26,7 @@ def draw_costs(results: Sequence[Result], folder: Path, name: str) -> Picture | 
     for number, axes in enumerate((left, right)):
         _draw(axes, trained, number)
         axes.set_xlabel(AXES[number])
-        for line, result in enumerate(_best_of_each_probe(closed)):
+        for line, result in enumerate(best_of_each_probe(closed)):
             style = ("--", ":", "-.")[line % 3]
             color = COLORS[(line + 6) % len(COLORS)]
             axes.axhline(result.top1, color=color, linestyle=style, linewidth=1.2, label=result.probe)
@@ -70,14 +70,6 @@ def _with_most_images(results: Sequence[Result]) -> list[Result]:
         if counts:
             return [r for r in results if r.answer[field] == max(counts)]
     return list(results)
-
-
-def _best_of_each_probe(results: Sequence[Result]) -> list[Result]:
-    best: dict[str, Result] = {}
-    for result in results:
-        if result.probe not in best or result.top1 > best[result.probe].top1:
-            best[result.probe] = result
-    return list(best.values())
 
 
 def _caption(results: Sequence[Result], compared: Sequence[Result], closed: bool) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs import UserError
 from probe.predictions import Predictions, read_predictions
-from probe.run_folder import RESULTS
+from probe.run_folder import METRICS, RESULTS
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,22 @@ def read_run(folder: Path) -> FinishedRun:
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing)") from None
     except ValueError:
         raise UserError(f"{folder / RESULTS} is damaged: run the same `probe fit` command again") from None
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
     return FinishedRun(
         folder,
         results["config"],
         tuple(results["answers"]),
         tuple(results["trials"]),
-        tuple(json.loads(line) for line in lines),
+        _read_epochs(folder / METRICS),
         read_predictions(folder),
     )
+
+
+def _read_epochs(metrics: Path) -> tuple[Mapping[str, Any], ...]:
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    try:
+        return tuple(json.loads(line) for line in lines)
+    except ValueError:
+        raise UserError(f"{metrics} is damaged: take it away, and learning curves are left out") from None
 
 
 def printable(text: str) -> str:
@@ -179,3 +185,11 @@ def comparable(results: Sequence[Result]) -> list[list[Result]]:
     for result in results:
         groups.setdefault(json.dumps(result.run.config["evaluation"], sort_keys=True), []).append(result)
     return list(groups.values())
+
+
+def best_of_each_probe(results: Sequence[Result]) -> list[Result]:
+    """Of each probe the answer with the highest top-1, best first."""
+    best: dict[str, Result] = {}
+    for result in sorted(results, key=lambda result: -result.top1):
+        best.setdefault(result.probe, result)
+    return list(best.values())

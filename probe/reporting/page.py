@@ -12,8 +12,7 @@ from configs import UserError
 from probe.reporting.finished_runs import FinishedRun
 from probe.reporting.sections import sections
 from probe.reporting.style import styled
-
-PAGE = "report.html"
+from probe.run_folder import PAGE
 
 
 def write_report(runs: Sequence[FinishedRun], folder: Path) -> Path:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from probe.report import percent
 from probe.reporting import words
 from probe.reporting.class_pictures import draw_classes, draw_confusions
-from probe.reporting.confusion import MATRIX_AT_MOST, ClassCounts, best_of_each_probe, class_counts
+from probe.reporting.confusion import MATRIX_AT_MOST, ClassCounts, class_counts
 from probe.reporting.cost_picture import draw_costs
 from probe.reporting.curves import Line, block_lines, draw_blocks, draw_images, image_lines
 from probe.reporting.finished_runs import (
     FinishedRun,
     Result,
+    best_of_each_probe,
     comparable,
     result_names,
     results_of,
@@ -74,13 +76,6 @@ def sections(runs: Sequence[FinishedRun], folder: Path) -> list[Section]:
         *(part(run, len(runs)) for run in runs for part in (protocol_section, store_section)),
     ]
     return [section for section in found if section is not None]
-
-
-def percent(value: float | None, deviation: float | None = None) -> str:
-    """An accuracy as it is shown."""
-    if value is None:
-        return ""
-    return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
 
 
 def answers_section(results: Sequence[Result]) -> Section:

@@ -45,7 +45,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_must_be_given_stands_in_the_usage(shown: list[str]) -> None:
-    assert shown[0] == "usage: paint fence PATH --boards LIST [OPTIONS]"
+    assert shown[0] == "usage: paint fence FENCE --boards LIST [OPTIONS]"
 
 
 def test_options_stand_below_their_headings_in_the_headings_order_and_others_last(shown: list[str]) -> None:

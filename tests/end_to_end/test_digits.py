@@ -86,6 +86,16 @@ def test_extracting_again_stores_nothing_new(
     assert files(store) == before
 
 
+def test_what_was_extracted_is_data_and_nothing_else_is_said(demo: dict[str, Any], run: Run) -> None:
+    words = ("--backbone", "mae_digits", "--dataset", "digits", "--quiet", "--json")
+    again = run("extract", *words, cwd=demo["folder"])
+    assert (again.returncode, again.stderr) == (0, "")
+    found = json.loads(again.stdout)
+    assert [split["split"] for split in found["splits"]] == ["digits/train", "digits/test"]
+    assert [split["records"] for split in found["splits"]] == [1437, 360]
+    assert [split["written_images"] for split in found["splits"]] == [0, 0]
+
+
 def test_cache_info_shows_the_store(demo: dict[str, Any], run: Run) -> None:
     shown = run("cache", "info", "cache/mae_digits", "--json", cwd=demo["folder"])
     info = json.loads(shown.stdout)

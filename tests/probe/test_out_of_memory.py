@@ -103,6 +103,26 @@ def test_a_divided_sweep_that_is_killed_goes_on(
     assert_same_numbers(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_epochs_before_a_pass_was_divided_are_kept_once(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = TrialStack.step, 0
+
+    def fragmented(stack: TrialStack, *batch: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += len(stack) == 2
+        if calls > 20:  # in the second epoch
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(stack, *batch)
+
+    monkeypatch.setattr(TrialStack, "step", fragmented)
+    run_fit(options(store, tmp_path, name="run", lr=(0.01, 0.1)))
+    assert calls == 21
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    epochs = [(row["trial"], row["epoch"]) for row in map(json.loads, lines)]
+    assert len(epochs) == len(set(epochs)) == 2 * 3
+
+
 def test_one_trial_that_does_not_fit_is_refused(
     store: Path, tmp_path: Path, device_of: Callable[[int], None]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_damaged_results_are_refused(run_probe: RunProbe, tmp_path: Path) -> Non
     assert code == 2
     assert error.startswith(f"probe: {tmp_path / 'results.json'} is damaged")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "predictions.safetensors"])
+def test_a_damaged_file_of_a_finished_run_is_named(
+    run_of: RunOf, run_probe: RunProbe, tmp_path: Path, name: str
+) -> None:
+    run = shutil.copytree(run_of("one"), tmp_path / "run")
+    (run / name).write_bytes((run / name).read_bytes()[:-30])
+    code, _, error = run_probe("report", run)
+    assert code == 2
+    assert error.startswith(f"probe: {run / name} is damaged: take it away")
+    (run / name).unlink()
+    assert run_probe("report", run)[0] == 0
 
 
 def test_a_folder_that_cannot_be_made_is_refused(run_of: RunOf, run_probe: RunProbe, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from probe.predictions import Predictions
-from probe.reporting import PAGE, read_run, write_report
+from probe.reporting import read_run, write_report
 
 RunOf = Callable[[str], Path]
 ReadPage = Callable[[Path], Any]
@@ -75,7 +75,7 @@ def test_several_runs_share_a_page(run_of: RunOf, read_page: ReadPage, tmp_path:
 
 def test_the_same_runs_give_the_same_page(run_of: RunOf, page_of: PageOf, tmp_path: Path) -> None:
     again = write_report([read_run(run_of("one"))], tmp_path)
-    assert again.read_bytes() == (page_of("one")[1] / PAGE).read_bytes()
+    assert again.read_bytes() == (page_of("one")[1] / "report.html").read_bytes()
 
 
 def test_losses_that_are_no_number_are_left_out(
