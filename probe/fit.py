@@ -118,18 +118,14 @@ def _closed_form(options: FitOptions, data: ProbeData, display: RunDisplay) -> l
 
 
 @contextmanager
-def _opened(
-    place: RunPlace, config: Mapping[str, Any], options: FitOptions
-) -> Iterator[RunFolder | None]:
+def _opened(place: RunPlace, config: Mapping[str, Any], options: FitOptions) -> Iterator[RunFolder | None]:
     """The run's folder, in the first process; None in the others, which keep nothing."""
     with ExitStack() as stack:
         folder: RunFolder | None = None
 
         def open_it() -> None:
             nonlocal folder
-            folder = stack.enter_context(
-                RunFolder(place, config, options.track, quiet=options.quiet)
-            )
+            folder = stack.enter_context(RunFolder(place, config, options.track, quiet=options.quiet))
 
         decided(open_it)
         yield folder

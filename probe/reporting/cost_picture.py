@@ -40,7 +40,8 @@ def _draw(axes: Axes, trained: Sequence[Result], number: int) -> None:
     costs = [unit * result.cost[number] for result in trained if result.cost is not None]
     points = [(cost, result.top1) for cost, result in zip(costs, trained, strict=True)]
     names = result_names(trained, without=("blocks",))
-    series = list(dict.fromkeys(names))
+    best_first = sorted(zip(names, trained, strict=True), key=lambda pair: -pair[1].top1)
+    series = list(dict.fromkeys(name for name, _ in best_first))  # the colours of the other pictures
     for own, look in zip(series, looks(len(series)), strict=True):
         chosen = [point for point, found in zip(points, names, strict=True) if found == own]
         axes.plot(*zip(*chosen, strict=True), linestyle="none", markersize=7, label=own, **look)

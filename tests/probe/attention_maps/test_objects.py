@@ -115,6 +115,7 @@ def _file(name: str, text: str) -> Callable[[Path], Path]:
         (_file("b.csv", "a,b\n1,2\n"), "the first line names the columns"),
         (_file("b.csv", "sample_id,x0,y0,x1,y1\n1,0,0,1,1\n2,0,zero,1,1\n"), "line 3: .* is no number"),
         (_file("b.csv", "sample_id,x0,y0,x1,y1\n1,0,0\n"), "line 2: .* is no number"),
+        (_file("b.csv", "sample_id,x0,y0,x1,y1\n1,0,0,1,inf\n"), "line 2: .* is no number"),
     ],
 )
 def test_what_holds_no_boxes_is_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
