@@ -61,6 +61,14 @@ def recipe_of(batch: int) -> RecipeConfig:
     )
 
 
+def trial_stack(workload: Generated, trials: int, steps: int, device: torch.device) -> TrialStack:
+    """So many learning rates of EP32, with so many steps in an epoch."""
+    recipe = recipe_of(workload.batch)
+    settings = [TrainingSetting(recipe, 0.01 * 1.1**k, 0.0, k, steps) for k in range(trials)]
+    side = math.isqrt(workload.tokens)
+    return TrialStack(NAME, workload.dim, CLASSES, settings, device, grid=(side, side))
+
+
 def seconds_of_an_image(
     folder: Path, workload: Generated, tier: Tier, trials: int, device: torch.device
 ) -> float:
@@ -78,9 +86,8 @@ def seconds_of_an_image(
     held = len(dataset) * dataset.record_bytes if tier == "device" else 0
     size = trial_bytes(cost, recipe, workload.batch)
     passes = plan_passes(range(trials), [size] * trials, training_memory(device, held))
-    settings = [TrainingSetting(recipe, 0.01 * 1.1**k, 0.0, k, len(dataset)) for k in passes[0]]
-    stack = TrialStack(NAME, workload.dim, CLASSES, settings, device, grid=(side, side))
-    fed = FedStack(stack, TokenInputs("pre", None, None))
+    steps = len(dataset) // workload.batch
+    fed = FedStack(trial_stack(workload, len(passes[0]), steps, device), TokenInputs("pre", None, None))
     residency = Residency(tier, 16 * workload.batch * dataset.record_bytes)
     batches = SplitBatches([dataset], workload.batch, residency=residency, device=device, training=True)
     seconds = 0.0

@@ -130,6 +130,17 @@ def test_the_benchmark_of_the_forward_pass_measures_every_way(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_transfers_measures_every_way(tmp_path: Path) -> None:
+    ended = run("bench_transfer.py", tmp_path, "--quick", "--json", "result.json", "--trace", "trace.json")
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((tmp_path / "result.json").read_text())["results"]
+    assert results.keys() == {"float16", "int8"}
+    for result in results.values():
+        assert result["seconds"].keys() == {"plain copies", "loader", "training", "steps alone"}
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_int8_compares_every_coding_with_float32(tmp_path: Path) -> None:
     ended = run("bench_int8.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
