@@ -82,6 +82,8 @@ class DeriveOptions(FrozenModel):
         for name in names:
             if name not in KEEPABLE:
                 raise ValueError(str(unknown_name("array", name, KEEPABLE)))
+        if names == (THUMBNAILS,):
+            raise ValueError("thumbnails are kept beside tokens: name patches, prefix or mean, too")
         return names
 
     @model_validator(mode="after")

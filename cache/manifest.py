@@ -48,6 +48,11 @@ class BackboneIdentity(FrozenModel):
     final_norm: str | None
     """Its kind, eps, and the CRC-32C of its parameters."""
 
+    @property
+    def cls(self) -> int | None:
+        """The place of [CLS] among the prefix tokens; None where there is none."""
+        return self.prefix.index("cls") if "cls" in self.prefix else None
+
 
 class StoreManifest(FrozenModel):
     """`manifest.json` of a store."""

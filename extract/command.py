@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 import torch
+from accelerate.utils import gather_object
 
 from cache import (
     INTERRUPTED,
@@ -82,9 +83,10 @@ def extract(options: ExtractOptions) -> None:
     done = []
     for split, source in sources.items():
         result = extract_split(plans[split], backbone, source, device)
+        written = sum(gather_object([result.records]))
         if processes.is_main_process:
             reader = Store(store).split(dataset.name, split)
-            done.append(_as_data(reader, result, processes.num_processes))
+            done.append(_as_data(reader, result, written))
             if not options.json_:
                 print(_summary(reader, options.part, _rate(result, processes.num_processes)), flush=True)
     if options.json_ and processes.is_main_process:
@@ -105,13 +107,16 @@ def _rate(result: SplitResult, processes: int) -> str:
     return f"{result.records / result.seconds:,.0f} images/s{each}"
 
 
-def _as_data(reader: SplitReader, result: SplitResult, processes: int) -> dict[str, Any]:
-    """What is stored of a split, and what this run did; `images_per_second` is that of each process."""
+def _as_data(reader: SplitReader, result: SplitResult, written: int) -> dict[str, Any]:
+    """What is stored of a split, and what this run did.
+
+    All its processes have `written` so many images; `images_per_second` is that of each.
+    """
     return {
         "split": reader.name,
         "path": str(reader.folder),
         **split_info(reader),
-        "written_images": result.records * processes,
+        "written_images": written,
         "seconds": result.seconds,
         "images_per_second": result.records / result.seconds if result.records else None,
     }

@@ -55,8 +55,7 @@ class ProbeData:
         kernel: Kernel = "plain",
     ) -> TokenInputs:
         """How batches become token sets. Raises `UserError` where there is no norm for `post`."""
-        backbone = self.store.manifest.backbone
-        cls = backbone.prefix.index("cls") if "cls" in backbone.prefix else None
+        cls = self.store.manifest.backbone.cls
         norm = self.store.final_norm.to(self.device) if self.store.final_norm else None
         return TokenInputs(state, norm, cls, combination or "concat", PRECISIONS[precision], kernel)
 

@@ -60,9 +60,7 @@ class TrainedHead:
 
     def inputs(self, norm: FinalNorm | None) -> TokenInputs:
         """How batches of tokens become what the probe reads; `norm`: the backbone's last, where they are."""
-        prefix = self.backbone.prefix
-        cls = prefix.index("cls") if "cls" in prefix else None
-        return TokenInputs(self.tokens, norm, cls, self.combination, self.precision)
+        return TokenInputs(self.tokens, norm, self.backbone.cls, self.combination, self.precision)
 
     def require_backbone(self, found: BackboneIdentity, where: str) -> None:
         """Raise `UserError` unless `found`, the backbone of `where`, gave the tokens that it learned on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -10,6 +11,9 @@ import tyro
 from pydantic import AfterValidator, ByteSize, Field
 
 Item = TypeVar("Item", str, float, int)
+
+_COMMA = re.compile(r",(?![^\[\]]*\])")
+"""Between values; commas in brackets are part of one: `ep8[lr=0.1,seed=0]`."""
 
 
 def _comma_list(
@@ -20,7 +24,7 @@ def _comma_list(
         nargs="*",
         metavar=f"{metavar}[,{metavar}…]",
         instance_from_str=lambda words: tuple(
-            item(part) for word in words for part in word.split(",") if part
+            item(part) for word in words for part in _COMMA.split(word) if part
         ),
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda values: [",".join(map(str, values)) or "none"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from probe.attention_maps.options import AttentionOptions
 from probe.attention_maps.report import as_json, print_measures, write_measures
 from probe.attention_maps.scatter import save_scatter
 from probe.attention_maps.shown_images import ShownImages, of_files, of_split
+from probe.reporting.finished_runs import printable
 from probe.trained_head import TrainedHead, list_heads, load_head
 
 FOLDER = "attention"
@@ -28,10 +30,8 @@ def show_attention(options: AttentionOptions) -> None:
     """Measure, draw and print. Raises `UserError` where no head of the run has maps."""
     heads = _heads_with_maps(options)
     folder = heads[0].run / FOLDER
-    try:
+    with _writing(folder):
         folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {folder}: {error.strerror}") from None
     measured = [] if options.pictures_only else _measure(heads, folder, options)
     shown = _shown(heads, options)
     if shown is not None:
@@ -41,8 +41,7 @@ def show_attention(options: AttentionOptions) -> None:
 
 
 def _heads_with_maps(options: AttentionOptions) -> list[TrainedHead]:
-    names = options.trial or _first_of_each_answer(options.run)
-    heads = [load_head(options.run, name) for name in names]
+    heads = [load_head(options.run, name) for name in _asked(options)]
     with_maps = [head for head in heads if has_maps(head.probe)]
     without = [head.trial for head in heads if not has_maps(head.probe)]
     if not with_maps:
@@ -52,22 +51,34 @@ def _heads_with_maps(options: AttentionOptions) -> list[TrainedHead]:
     return with_maps
 
 
-def _first_of_each_answer(run: Path) -> list[str]:
-    """Trials that differ in seed or draw alone are repeats of one answer."""
+def _asked(options: AttentionOptions) -> list[str]:
+    """The trials of --trial; a probe's name stands for its answers' first ones."""
+    first = _first_of_each_answer(options.run)
+    if not options.trial:
+        return list(first)
+    found = {}
+    for name in options.trial:
+        found.update(dict.fromkeys([trial for trial, probe in first.items() if probe == name] or [name]))
+    return list(found)
+
+
+def _first_of_each_answer(run: Path) -> dict[str, str]:
+    """Trial → probe. Trials that differ in seed or draw alone are repeats of one answer."""
     heads = {name: load_head(run, name).row for name in list_heads(run)}
     first: dict[tuple[object, ...], str] = {}
     for name, row in heads.items():
         asked = ("probe", "blocks", "tokens", "shots", "fraction", "setting")
         first.setdefault(tuple(row[key] for key in asked), name)
-    return list(first.values())
+    return {name: str(heads[name]["probe"]) for name in first.values()}
 
 
 def _measure(heads: Sequence[TrainedHead], folder: Path, options: AttentionOptions) -> list[HeadMeasures]:
     store = heads[0].open_store(options.cache)
     split = heads[0].open_split(store, options.split)
     found = measure_split(heads, store, split, options)
-    write_measures(folder, found, split.name)
-    save_scatter(folder / "measures.svg", found)
+    with _writing(folder):
+        write_measures(folder, found, split.name)
+        save_scatter(folder / "measures.svg", found)
     if options.json_:
         print(json.dumps(as_json(found, split.name), indent=1))
     else:
@@ -106,12 +117,13 @@ def _draw(folder: Path, head: TrainedHead, shown: ShownImages, measured: HeadMea
     place = f"{head.evaluation.name}/{head.evaluation.split}"
     title = f"{head.trial} on {head.backbone.name}: top-1 {head.top1:.1f} % on {place}"
     name = re.sub(r"[^\w.+-]+", "_", head.trial).strip("_")
-    save_grid_picture(folder / f"{name}.png", title, _columns(head, maps.shape[1], measured), rows)
+    with _writing(folder):
+        save_grid_picture(folder / f"{name}.png", title, _columns(head, maps.shape[1], measured), rows)
 
 
 def _label(name: str, found: str) -> str:
     """What the image is, and what the probe takes it for where that differs."""
-    return name if name == found else f"{name}\n→ {found}"
+    return printable(name) if name == found else f"{printable(name)}\n→ {printable(found)}"
 
 
 def _columns(head: TrainedHead, count: int, measured: HeadMeasures | None) -> list[str]:
@@ -120,6 +132,15 @@ def _columns(head: TrainedHead, count: int, measured: HeadMeasures | None) -> li
     if measured is None or measured.maps[0].delta_top1 is None:
         return names
     return [f"{name}, Δ {own.delta_top1:.1f}" for name, own in zip(names, measured.maps, strict=True)]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raise `UserError` where the folder or a file in it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {folder} ({error.strerror or error})") from None
 
 
 def _say(line: str) -> None:

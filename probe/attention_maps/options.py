@@ -29,7 +29,9 @@ class AttentionOptions(FrozenModel):
 
     run: Annotated[Path, tyro.conf.Positional] = Field(description="the run's folder")
     trial: Names = Field(
-        default=(), description="which heads; without it, of each answer of the run the first one"
+        default=(),
+        description="which heads: trials' names, or probes'; of each answer the first, where several differ "
+        "in seed or draw alone",
     )
     cache: Annotated[Path | None, optional("PATH")] = Field(
         default=None, description="the store; without it, the one that the run read"

@@ -48,6 +48,4 @@ class HeadDescription(FrozenModel):
 
     def inputs(self, norm: FinalNorm | None, precision: torch.dtype) -> TokenInputs:
         """From float32 tokens to what the head reads; `norm` is the backbone's last, on their device."""
-        prefix = self.backbone.prefix
-        cls = prefix.index("cls") if "cls" in prefix else None
-        return TokenInputs(self.tokens, norm, cls, self.combination, precision)
+        return TokenInputs(self.tokens, norm, self.backbone.cls, self.combination, precision)

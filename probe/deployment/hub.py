@@ -76,7 +76,7 @@ def _pushed(model: HubClassifier, repository: str, *, private: bool) -> str:
     try:
         return str(model.push_to_hub(repository, private=private or None))
     except Exception as error:  # the network, the Hub and its checks of names raise of every kind
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise UserError(
             f"cannot push to {repository}: {reason}; log in with `hf auth login`, or write a folder with "
             "--save-pretrained"

@@ -8,6 +8,7 @@ from dataclasses import fields
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from probe.names import probe_spec
+from probe.reporting.finished_runs import printable
 from probe.trained_head import TrainedHead, list_heads
 
 HUB_LICENCES = ("apache-2.0", "mit", "cc-by-nc-4.0")
@@ -113,8 +114,14 @@ def _data_lines(head: TrainedHead) -> Iterator[str]:
     for word, split in (("Trained", head.train), ("Evaluated", head.evaluation)):
         yield f"- {word} on `{split.name}/{split.split}` ({split.samples:,} samples of {split.source})"
     yield f"- {head.row['training_images']:,} training images were used"
-    shown = ", ".join(head.classes[:SHOWN_CLASSES]) + (", …" if len(head.classes) > SHOWN_CLASSES else "")
-    yield f"- {len(head.classes)} classes: {shown}"
+    shown = [_as_code(name) for name in head.classes[:SHOWN_CLASSES]]
+    shown += ["…"] if len(head.classes) > SHOWN_CLASSES else []
+    yield f"- {len(head.classes)} classes: {', '.join(shown)}"
+
+
+def _as_code(name: str) -> str:
+    """A name whose characters mean nothing to Markdown."""
+    return f"`{printable(name).replace('`', chr(39))}`"
 
 
 def _protocol(head: TrainedHead) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cache import SplitReader, Store, chosen_device, seeded_permutation
+from cache import SplitReader, Store, TokenDataset, chosen_device, seeded_permutation
 from configs import UserError
 from extract.backbone import Backbone
 from extract.sources import ImageSource, open_dataset
@@ -131,6 +131,9 @@ def _head(store: Store, split: SplitReader, options: ParityOptions) -> TrainedHe
     head.require_backbone(store.manifest.backbone, str(store.folder))
     if head.classes != split.manifest.classes:
         raise UserError(f"{split.name} in {store.folder} has other classes than {head.run} was trained on")
+    needed = head.inputs(store.final_norm).arrays([head.probe.token_set])
+    for block in head.blocks:
+        TokenDataset(split, block, needed)  # refuses what the store does not hold
     return head
 
 

@@ -22,6 +22,7 @@ from probe.deployment.image_classifier import ImageClassifier
 from probe.deployment.options import PredictOptions
 from probe.deployment.overlays import Overlays
 from probe.deployment.same_backbone import open_same_backbone
+from probe.reporting.finished_runs import printable
 from probe.trained_head import TrainedHead, best_trial, load_head
 
 EXIT_UNREADABLE = 1
@@ -38,8 +39,8 @@ class Prediction:
     def in_words(self) -> str:
         """One line."""
         if self.error is not None:
-            return f"{self.path}: {self.error}"
-        return f"{self.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in self.classes)
+            return printable(f"{self.path}: {self.error}")
+        return printable(f"{self.path}: " + ", ".join(f"{name} {share:.1%}" for name, share in self.classes))
 
     def in_json(self) -> str:
         """One line of JSON."""

@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 
 from probe.poolings.description import Description
-from probe.poolings.query_pooling import QueryPooling, even
-from probe.stacked import Linear, attend, attention_weights
+from probe.poolings.query_pooling import FoldedQueryPooling, QueryPooling
+from probe.stacked import Linear, attend
 
 REFERENCE = "AbMIL, arXiv 1802.04712; arXiv 2412.03215; billpsomas/efficient-probing poolings/abmilp.py"
 
@@ -88,7 +88,7 @@ class ABMILPPooling(QueryPooling):
         return torch.softmax(self.score(hidden).view(*mixed_KBND.shape[:2], 1, -1), dim=-1)
 
 
-class LinearABMILPPooling(QueryPooling):
+class LinearABMILPPooling(FoldedQueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: D + 1. The score starts as PyTorch's linear layer does."""
 
     description: ClassVar = Description(
@@ -105,15 +105,8 @@ class LinearABMILPPooling(QueryPooling):
         self.out_dim = dim
         self.score = Linear(dim, 1)
 
-    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (K, B, 1, N); rows sum to 1."""
-        return attention_weights(tokens_BND, self.score.weight)
-
-    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return attend(tokens_BND, self.score.weight)
-
-    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return even(tokens_BND)
+    def queries(self) -> torch.Tensor:
+        return self.score.weight
 
     def finish(self, pooled_KB1D: torch.Tensor) -> torch.Tensor:
         # the score's bias moves all scores alike: it is in the published count and has the gradient 0

@@ -19,14 +19,14 @@ from torch import nn
 
 from configs import UserError
 from probe.poolings.description import Description
-from probe.poolings.query_pooling import QueryPooling, even
-from probe.stacked import Linear, attend, attention_weights, head_queries, project_heads
+from probe.poolings.query_pooling import FoldedQueryPooling
+from probe.stacked import Linear, head_queries, project_heads
 from probe.stacked.start import start_linears
 
 HEAD_WIDTH = 64
 
 
-class CAPIPooling(QueryPooling):
+class CAPIPooling(FoldedQueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 2 D² + 3 D.
 
     Query and projections start as a normal of 0.02, cut at ±2, the bias at 0. Raises `UserError` unless 64
@@ -58,19 +58,9 @@ class CAPIPooling(QueryPooling):
         self.keys_values = Linear(dim, 2 * dim)
         start_linears(self)
 
-    def _queries(self) -> torch.Tensor:
+    def queries(self) -> torch.Tensor:
         key_weight, _ = self.keys_values.weight.chunk(2, dim=1)
         return head_queries(self.query_KD, key_weight, self.heads)
-
-    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (K, B, heads, N); rows sum to 1."""
-        return attention_weights(tokens_BND, self._queries())
-
-    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return attend(tokens_BND, self._queries())
-
-    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return even(tokens_BND)
 
     def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         _, value_weight = self.keys_values.weight.chunk(2, dim=1)

@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from probe.poolings.description import Description
-from probe.poolings.query_pooling import QueryPooling, even
-from probe.stacked import Linear, attend, attention_weights
+from probe.poolings.query_pooling import FoldedQueryPooling
+from probe.stacked import Linear
 
 HEAD_WIDTH = 64
 NUM_QUERIES = 196
 
 
-class CoCaPooling(QueryPooling):
+class CoCaPooling(FoldedQueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 128 H D + 325 D, for any D.
 
     The queries start as normal noise, γ as 1, the projections as linear layers do.
@@ -54,23 +54,13 @@ class CoCaPooling(QueryPooling):
         self.keys_values = Linear(dim, 2 * HEAD_WIDTH, bias=False)
         self.output = Linear(heads * HEAD_WIDTH, dim, bias=False)
 
-    def _queries(self) -> torch.Tensor:
+    def queries(self) -> torch.Tensor:
         """(K, H, D)."""
         first_K1D = self.queries_KMD[:, :1]
         normed = F.layer_norm(first_K1D, first_K1D.shape[-1:]) * self.norm_weight_KD.unsqueeze(1)
         queries_KHE = self.query(normed).unflatten(-1, (self.heads, -1)).squeeze(1) * HEAD_WIDTH**-0.5
         key_weight_KED, _ = self.keys_values.weight.chunk(2, dim=1)
         return torch.bmm(queries_KHE, key_weight_KED)
-
-    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (K, B, heads, N); rows sum to 1."""
-        return attention_weights(tokens_BND, self._queries())
-
-    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return attend(tokens_BND, self._queries())
-
-    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return even(tokens_BND)
 
     def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         _, value_weight_KED = self.keys_values.weight.chunk(2, dim=1)

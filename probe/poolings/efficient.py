@@ -21,11 +21,11 @@ from torch import nn
 from configs import UserError
 from probe.poolings.description import Description
 from probe.poolings.divisors import nearest_divisors
-from probe.poolings.query_pooling import QueryPooling, even
-from probe.stacked import Linear, attend, attention_weights, project_heads
+from probe.poolings.query_pooling import FoldedQueryPooling
+from probe.stacked import Linear, project_heads
 
 
-class EfficientPooling(QueryPooling):
+class EfficientPooling(FoldedQueryPooling):
     """Tokens (B, N, D) → (K, B, D / d_out). Parameters: M·D + D²/d_out.
 
     Raises `UserError` unless M · d_out divides D.
@@ -58,19 +58,9 @@ class EfficientPooling(QueryPooling):
         self.queries_KMD = nn.Parameter(0.02 * torch.randn(1, num_queries, dim))
         self.values = Linear(dim, self.out_dim, bias=False)
 
-    def _scaled_queries(self) -> torch.Tensor:
+    def queries(self) -> torch.Tensor:
         scaled: torch.Tensor = self.queries_KMD * self.queries_KMD.shape[-1] ** -0.5
         return scaled
-
-    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (K, B, M, N): where each query looks; rows sum to 1."""
-        return attention_weights(tokens_BND, self._scaled_queries())
-
-    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return attend(tokens_BND, self._scaled_queries())
-
-    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return even(tokens_BND)
 
     def finish(self, pooled_KBMD: torch.Tensor) -> torch.Tensor:
         return project_heads(pooled_KBMD, self.values.weight)

@@ -19,11 +19,11 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.divisors import check_heads
-from probe.poolings.query_pooling import QueryPooling, even
-from probe.stacked import Linear, attend, attention_weights, head_queries, project_heads
+from probe.poolings.query_pooling import FoldedQueryPooling
+from probe.stacked import Linear, head_queries, project_heads
 
 
-class MultiHeadPooling(QueryPooling):
+class MultiHeadPooling(FoldedQueryPooling):
     """Tokens (B, N, D) → (K, B, D). Parameters: 3 D² + D.
 
     The vector starts as 0.02 · normal noise, as the paper's code starts those of EP and AIM, the projections
@@ -51,18 +51,8 @@ class MultiHeadPooling(QueryPooling):
         self.keys = Linear(dim, dim, bias=False)
         self.values = Linear(dim, dim, bias=False)
 
-    def _queries(self) -> torch.Tensor:
+    def queries(self) -> torch.Tensor:
         return head_queries(self.query(self.input_K1D).squeeze(1), self.keys.weight, self.heads)
-
-    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (K, B, heads, N); rows sum to 1."""
-        return attention_weights(tokens_BND, self._queries())
-
-    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return attend(tokens_BND, self._queries())
-
-    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        return even(tokens_BND)
 
     def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         return project_heads(pooled_KBHD, self.values.weight)

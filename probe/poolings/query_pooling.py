@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from probe.stacked import attend, attention_weights
+
 
 class QueryPooling(nn.Module, ABC):
     """Tokens (B, N, D) → (K, B, D_o) in two steps: maps and tokens meet in `pool`, and nowhere after it.
@@ -32,6 +34,23 @@ class QueryPooling(nn.Module, ABC):
 
     def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         return self.finish(self.pool(tokens_BND))
+
+
+class FoldedQueryPooling(QueryPooling):
+    """Queries that attend to the tokens themselves: what projects keys is folded into them."""
+
+    @abstractmethod
+    def queries(self) -> torch.Tensor:
+        """(K, M, D), scaled: their products with tokens are the scores."""
+
+    def attention(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attention_weights(tokens_BND, self.queries())
+
+    def pool(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return attend(tokens_BND, self.queries())
+
+    def pool_evenly(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        return even(tokens_BND)
 
 
 def even(tokens_BND: torch.Tensor) -> torch.Tensor:

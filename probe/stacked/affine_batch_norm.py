@@ -29,4 +29,4 @@ class AffineBatchNorm(RunningStatistics):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         scale, shift = self.scale_and_shift(values)
-        return torch.addcmul(shift, values, scale)
+        return torch.addcmul(shift, values, scale).to(values.dtype)  # moments of bfloat16 are float32

@@ -56,7 +56,8 @@ class BatchNorm(RunningStatistics):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         mean, variance = self.moments(values, slice(None))
-        return (values - mean) * torch.rsqrt(variance + self.eps)
+        normed = (values - mean) * torch.rsqrt(variance + self.eps)
+        return normed.to(values.dtype)  # moments of bfloat16 are float32
 
 
 class TokenBatchNorm(RunningStatistics):

@@ -74,6 +74,11 @@ def test_a_list_of_one_is_a_list() -> None:
     assert parsed("--colours green").colours == ("green",)
 
 
+def test_a_comma_in_brackets_is_part_of_a_value() -> None:
+    trial = "ep8[lr=0.1,blocks=0+1,seed=0]"
+    assert parsed(f"--colours lp,{trial},{trial},aim").colours == ("lp", trial, trial, "aim")
+
+
 def test_an_option_without_values_is_an_empty_list() -> None:
     assert parsed("--colours --coats 2") == Options(colours=(), coats=2)
 

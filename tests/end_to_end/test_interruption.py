@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -202,3 +203,13 @@ def test_a_killed_process_is_made_up_for_by_another_number_of_processes(
     assert second.returncode == 0, second.stderr
     assert "in each of 2 processes" in second.stdout
     assert files(out) == files(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_processes_count_together_what_they_wrote(tmp_path: Path) -> None:
+    changes = ["--limit", "101", "--shard-size", "50", "--split", "test", "--json"]
+    launched = [*_launched(2, tmp_path / "store"), *changes]
+    ended = subprocess.run(launched, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (split,) = json.loads(ended.stdout)["splits"]
+    assert split["written_images"] == 101

@@ -40,7 +40,7 @@ def digits_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_fit(
         FitOptions(
             cache=digits, probe=("lp", "ep4", "cbam"), recipe="fast", epochs=3, seed=(0, 1), lr=(0.5,),
-            device="cpu", runs=runs, name="digits",
+            device="cpu", runs=runs, name="digits", report=False,
         )
     )  # fmt: skip
     return runs / "digits"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,27 @@ def test_the_accuracy_is_that_of_the_run(digits_run: Path, attention: Callable[.
     rows = csv.DictReader((digits_run / "results.csv").open())
     wanted = {row["trial"]: float(row["top1_last"]) for row in rows}
     assert _measures(digits_run)["ep4[seed=1]"]["top1"] == pytest.approx(wanted["ep4[seed=1]"])
+
+
+def test_a_probe_s_name_stands_for_the_first_of_its_seeds(
+    digits_run: Path, attention: Callable[..., int]
+) -> None:
+    assert attention(digits_run, "--trial", "cbam,ep4", "--limit", 16) == 0
+    assert list(_measures(digits_run)) == ["cbam[seed=0]", "ep4[seed=0]"]
+
+
+@pytest.mark.parametrize("blocked", ["", "measures.csv", "ep4_seed_0.png"])
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(
+    digits_run: Path, attention: Callable[..., int], tmp_path: Path, blocked: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = shutil.copytree(digits_run, tmp_path / "run", ignore=shutil.ignore_patterns("attention"))
+    if blocked:
+        (run / "attention" / blocked).mkdir(parents=True)  # a folder where the file should go
+    else:
+        (run / "attention").write_text("")
+    assert attention(run, "--trial", "ep4", "--limit", 16) == 2
+    assert f"probe: cannot write {run / 'attention'} (" in capsys.readouterr().err
 
 
 def test_json_is_all_of_standard_output(

@@ -40,6 +40,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     words = {"backbone": "mae_digits", "dataset": "digits", "workers": 0, "device": "cpu"}
     extract(ExtractOptions(**words, blocks="2,5", limit=IMAGES, out=store))
     usual = {"cache": store, "recipe": "fast", "epochs": 8, "lr": (0.01,), "device": "cpu", "runs": runs}
+    usual |= {"report": False}
     run_fit(FitOptions(**usual, probe=("lp", "lp_mean", "ep4", "ep2+cls"), tokens=("pre",), name="first"))
     several = {"block": ("5", "2"), "combine": "concat", "tokens": ("post",)}
     run_fit(FitOptions(**usual, **several, probe=("lp_mean", "ep4"), name="combined"))

@@ -25,7 +25,9 @@ RunProbe = Callable[..., tuple[int, str, str]]
 DIM, GRID = 128, (4, 4)
 
 
-@pytest.mark.parametrize("to", list(FORMATS))
+@pytest.mark.parametrize(
+    "to", [pytest.param(to, marks=pytest.mark.slow if to == "onnx" else ()) for to in FORMATS]
+)
 def test_backbone_and_head_are_one_file_that_gives_the_same_logits(
     digits: Any, classifier: Any, run_probe: RunProbe, tmp_path: Path, to: Any
 ) -> None:

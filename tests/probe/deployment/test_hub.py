@@ -60,6 +60,7 @@ def test_the_model_card_tells_the_run(saved: Path, digits: Any) -> None:
         head.backbone.weights_sha256,
         "Tokens of block 5 of 6 (from 0), before the final norm, stored as float16",
         "license: apache-2.0",
+        "10 classes: `0`, `1`, `2`,",
     ):
         assert told in card
 

@@ -47,6 +47,16 @@ def test_the_figures_are_json_too(digits: Any, run_probe: RunProbe) -> None:
     assert found["logits"]["loss_stored"] == pytest.approx(found["logits"]["loss_computed"], abs=1e-3)
 
 
+def test_a_head_of_blocks_that_the_store_lacks_is_refused(
+    digits: Any, run_probe: RunProbe, tmp_path: Path
+) -> None:
+    store = _extracted(tmp_path / "last", split="test")
+    code, _, error = run_probe("parity", "--cache", store, "--run", digits.combined, "--trial", "ep4")
+    assert code == 2
+    assert "holds block 5, not block 2" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "int8"])
 def test_every_dtype_is_within_its_own_tolerance(dtype: str, run_probe: RunProbe, tmp_path: Path) -> None:
     store = _extracted(tmp_path / dtype, dtype=dtype, split="test")

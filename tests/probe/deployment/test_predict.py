@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from probe import FitOptions, run_fit
+from probe.deployment.predict import Prediction
 from probe.trained_head import load_head
 
 RunProbe = Callable[..., tuple[int, str, str]]
@@ -30,6 +31,10 @@ HEADS = [
 
 def _json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_prediction_is_one_line_whatever_the_names() -> None:
+    assert Prediction("a\nb.png", (("new\nline", 0.5),)).in_words() == "a�b.png: new�line 50.0%"
 
 
 @pytest.mark.parametrize(("run", "trial"), HEADS)

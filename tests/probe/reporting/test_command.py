@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,50 @@ def test_answers_of_all_runs_stand_best_first(run_of: RunOf, run_probe: RunProbe
     folders = [run_of(kind) for kind in ("one", "rates")]
     code, output, _ = run_probe("report", *folders, "--out", tmp_path / "talk")
     assert code == 0
-    table = output[output.rindex("top-1 on the evaluation split") :]  # the runs print theirs before
+    table = output[output.rindex("top-1 on animals/validation, last epoch") :]  # the runs print theirs before
     rows = [line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")]
     scores = {folder.name: read_run(folder).answers[0]["top1"] for folder in folders}
     assert rows == sorted(scores, key=lambda name: -scores[name])
     assert output.endswith(f"report: {tmp_path / 'talk' / 'report.html'}\n")
     assert (tmp_path / "talk" / "costs.svg").exists()
+
+
+def test_runs_on_other_images_have_a_table_of_their_own(
+    run_of: RunOf, run_probe: RunProbe, changed_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = changed_run("one", lambda results: results["config"]["evaluation"].update(name="other"))
+    code, output, _ = run_probe("report", run_of("rates"), other, "--out", tmp_path / "talk")
+    assert code == 0
+    assert "top-1 on animals/validation, last epoch" in output
+    assert "top-1 on other/validation, last epoch" in output
+    _, output, _ = run_probe("report", run_of("rates"), other, "--out", tmp_path / "talk", "--json")
+    assert {row["evaluation"] for row in json.loads(output)["answers"]} == {
+        "animals/validation",
+        "other/validation",
+    }
+
+
+def test_a_run_that_was_stopped_is_left_out_beside_others(
+    run_of: RunOf, run_probe: RunProbe, tmp_path: Path
+) -> None:
+    (tmp_path / "stopped").mkdir()
+    code, output, error = run_probe("report", run_of("one"), tmp_path / "stopped", "--out", tmp_path / "talk")
+    assert code == 0
+    assert error == f"left out: {tmp_path / 'stopped'} holds no finished run (results.json is missing)\n"
+    assert "│ one" in output
+
+
+def test_a_misspelt_run_is_refused_beside_others(run_of: RunOf, run_probe: RunProbe, tmp_path: Path) -> None:
+    code, _, error = run_probe("report", run_of("one"), tmp_path / "onne")
+    assert code == 2
+    assert error == f"probe: {tmp_path / 'onne'} holds no finished run (results.json is missing)\n"
+
+
+def test_no_name_is_cut_where_no_terminal_limits_the_table(
+    run_of: RunOf, run_probe: RunProbe, tmp_path: Path
+) -> None:
+    run = shutil.copytree(run_of("one"), tmp_path / ("long" * 25))
+    assert run.name in run_probe("report", run, run_of("blocks"), "--out", tmp_path / "talk")[1]
 
 
 def test_a_page_of_several_runs_goes_beside_them_and_is_no_run(run_of: RunOf, run_probe: RunProbe) -> None:
