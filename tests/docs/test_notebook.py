@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -17,7 +19,11 @@ def _pictures(notebook: nbformat.NotebookNode) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_and_shows_what_is_stored_in_it(tmp_path: Path) -> None:
+def test_the_notebook_runs_and_shows_what_is_stored_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Path(sys.executable).parent  # as in an environment that is activated
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     stored = nbformat.read(NOTEBOOK, as_version=4)
     again = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(again, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -136,12 +136,13 @@ def test_boxes_of_other_images_are_refused(
 
 
 def test_measures_do_without_pictures_where_there_are_none(
-    finished_run: Any, attention: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    finished_run: Any, tmp_path: Path, attention: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert attention(finished_run.folder) == 0
+    run = shutil.copytree(finished_run.folder, tmp_path / "run")
+    assert attention(run) == 0
     assert "no pictures of animals/validation: it holds no thumbnails" in capsys.readouterr().err
-    assert list(_measures(finished_run.folder)) == ["ep4", "ep2_d3+cls"]
-    assert attention(finished_run.folder, "--samples", 3) == 2
+    assert list(_measures(run)) == ["ep4", "ep2_d3+cls"]
+    assert attention(run, "--samples", 3) == 2
     assert "no pictures of animals/validation" in capsys.readouterr().err
 
 
