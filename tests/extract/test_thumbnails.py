@@ -126,7 +126,7 @@ def test_derive_leaves_thumbnails_out_where_others_are_named(
         assert ("thumbnails" in arrays) == held
         assert "block5/patches" not in arrays
     with pytest.raises(UserError, match="holds no thumbnails"):
-        derive_store(DeriveOptions(source=tmp_path / "mean", out=tmp_path / "x", keep=("thumbnails",)))
+        derive_store(DeriveOptions(source=tmp_path / "mean", out=tmp_path / "x", keep=("mean", "thumbnails")))
 
 
 def test_a_plan_counts_thumbnails() -> None:
