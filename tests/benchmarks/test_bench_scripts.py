@@ -120,6 +120,7 @@ def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(tmp_p
     assert all(0 < row["max"] <= 2 and row["tokens"] < 0.01 for row in by_torch)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler, g++")
 @pytest.mark.slow
 def test_the_benchmark_of_the_forward_pass_measures_every_way(tmp_path: Path) -> None:
     ended = run("bench_forward.py", tmp_path, "--quick", "--json", "result.json")

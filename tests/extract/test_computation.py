@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from extract.computation import require_compiler
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions
 from extract.repair_command import RepairOptions, repair
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler, g++")
 
 CPU = torch.device("cpu")
 
@@ -74,6 +77,7 @@ def test_what_is_compiled_sees_one_size_of_batches_only(compiled_shapes: list[to
     assert compiled_shapes == [torch.Size([8, *size])] * 2
 
 
+@needs_compiler
 @pytest.mark.slow
 def test_compiled_tokens_are_those_of_the_model_but_for_rounding() -> None:
     require_compiler(CPU)
@@ -107,6 +111,7 @@ def _extract(store: Path, **changes: object) -> None:
     extract(ExtractOptions(**{**settings, "workers": 0, "batch_size": 8, "out": store, **changes}))
 
 
+@needs_compiler
 def test_both_are_recorded_held_to_and_repaired(tmp_path: Path, compiled_shapes: list[torch.Size]) -> None:
     store = tmp_path / "store"
     _extract(store, channels_last=True, compile=True)
