@@ -91,8 +91,8 @@ def from_the_store(folder: Path) -> dict[str, float]:
     extract = ["extract", "--backbone", f"timm:{MODEL}", "--weights", "none", "--dataset", f"folder:{folder}"]
     probe = ["probe", "--cache", "store", "--probe", "ep32", "--recipe", "fast", "--epochs", str(EPOCHS)]
     return {
-        "extract": seconds_of([*extract, "--out", "store"], folder),
-        "probe": seconds_of([*probe, "--batch-size", str(BATCH)], folder),
+        "extract": seconds_of([*extract, "--out", "store", "--quiet"], folder),
+        "probe": seconds_of([*probe, "--batch-size", str(BATCH), "--quiet"], folder),
     }
 
 
