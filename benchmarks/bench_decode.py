@@ -36,7 +36,7 @@ from sklearn.datasets import load_sample_images
 
 from configs import parse, run_command
 from extract.backbone import Backbone, BlockTokens
-from extract.images import decode_smaller, open_image, to_rgb
+from extract.images import open_image, to_rgb
 from extract.open_backbone import open_backbone
 from extract.transform import DECODE_SCALE, RESIZE, image_transform, least_side
 
@@ -142,10 +142,7 @@ def ways(transform: Mapping[str, Any]) -> dict[str, Decode]:
 
 
 def _prepared(transform: Callable[[Image.Image], np.ndarray], least: int | None, file: bytes) -> np.ndarray:
-    image = open_image(file)
-    if least is not None:
-        decode_smaller(image, least)
-    return transform(to_rgb(image))
+    return transform(to_rgb(open_image(file), least))
 
 
 def speeds(

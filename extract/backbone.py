@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from cache import BackboneIdentity, Computation
 from configs import TokenState
 from extract.final_norm import find_final_norm
 from extract.geometry import gives_prefix, measure_geometry, with_prefix
-from extract.transform import Normalize
+from extract.transform import DECODING, Normalize
 from extract.weights import weights_hash
 
 Amp = Literal["none", "bfloat16", "float16"]
@@ -110,6 +110,10 @@ class Backbone(nn.Module):
             BlockTokens(tokens.patches[:count], None if tokens.prefix is None else tokens.prefix[:count])
             for tokens in found
         ]
+
+    def decode_as(self, transform: Mapping[str, Any]) -> None:
+        """Have images decoded and resized as `transform` says, that of a store; all else stays its own."""
+        self.transform |= {name: transform[name] for name in DECODING if name in transform}
 
     def compute_as(self, computation: Computation) -> None:
         """Compute batches so from now on. What is compiled takes no more than `batch_size` images."""

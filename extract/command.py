@@ -65,7 +65,7 @@ def extract(options: ExtractOptions) -> None:
     )
     sources = {split: dataset.open(split) for split in _splits(options, list(dataset.splits))}
     backbone = open_backbone(options.backbone, weights=options.weights, amp=options.amp)
-    backbone.transform |= options.decoding
+    backbone.decode_as(options.decoding)
     blocks = chosen_blocks(options.blocks, len(backbone.blocks))
     device = chosen_device(options.device)
     store = options.out or Path("cache") / backbone.name

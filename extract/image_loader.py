@@ -16,7 +16,7 @@ from torch.multiprocessing import Pipe, Process
 
 from configs import UserError
 from extract.image_views import ImageViews
-from extract.images import decode_smaller, to_rgb, why_unreadable
+from extract.images import to_rgb, why_unreadable
 from extract.sources import ImageSource
 
 AHEAD = 2
@@ -73,10 +73,7 @@ class _Reader:
 
     def decoded(self, sample: int) -> Image.Image:
         """The image as RGB."""
-        image = self.source.load(sample)
-        if self.views.least_side is not None:
-            decode_smaller(image, self.views.least_side)
-        return to_rgb(image)
+        return to_rgb(self.source.load(sample), self.views.least_side)
 
     def read(self, records: Sequence[int], images: np.ndarray, reading: torch.Tensor) -> dict[int, str]:
         """Fill the first rows of `images` (V, …); what failed. `reading` (1,) is the sample at hand."""

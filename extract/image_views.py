@@ -72,15 +72,22 @@ class ImageViews:
         return np.asarray(upright).transpose(2, 0, 1)
 
 
+def plain_view(settings: dict[str, Any]) -> ImageViews:
+    """The one view of an image that evaluation sees, under the backbone's transform `settings`."""
+    return ImageViews(
+        image_transform(settings), tuple(settings["input_size"]), least_side=least_side(settings)
+    )
+
+
 def split_views(manifest: SplitManifest, settings: dict[str, Any]) -> ImageViews:
     """The views that a split holds, of images under the backbone's transform `settings`.
 
     Raises `UserError` where they were made in a way that is not known here.
     """
+    if manifest.views == 1:
+        return plain_view(settings)
     plain, size = image_transform(settings), tuple(settings["input_size"])
     augmentation = manifest.augmentation
-    if manifest.views == 1:
-        return ImageViews(plain, size, least_side=least_side(settings))
     if augmentation is None or augmentation.name not in AUGMENTATIONS:
         made = f"by {augmentation.name}" if augmentation else "in a way that is not stated"
         split = f"{manifest.dataset.name}/{manifest.dataset.split}"

@@ -45,22 +45,17 @@ def open_image(file: Path | bytes) -> Image.Image:
     return image
 
 
-def decode_smaller(image: Image.Image, least_side: int) -> None:
-    """Have a JPEG decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves both sides `least_side`.
-
-    The decoder then computes fewer of its cosines. Other images, and those decoded already, stay as they are.
-    """
-    if image.format == "JPEG":
-        image.draft(None, (least_side, least_side))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     """Decode `image` as a viewer would show it: EXIF rotation applied, any mode to 8-bit RGB.
 
+    With `least_side` a JPEG is decoded at the smallest of 1/2, 1/4, 1/8 of its size that leaves so much of
+    both sides: the decoder computes fewer of its cosines. Other images are decoded whole.
     16-bit grey keeps its high byte (a plain conversion would clip it to white). Transparency is dropped,
     as torchvision's loader does; of an animation the first frame is taken. Raises what Pillow raises on
     damaged files, and ValueError for floating-point pixels, whose range is unknown.
     """
+    if least_side is not None and image.format == "JPEG":
+        image.draft(None, (least_side, least_side))
     image.load()  # a PNG's EXIF may follow its pixels
     turn = _UPRIGHT.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)

@@ -28,7 +28,6 @@ from extract.open_backbone import open_backbone
 from extract.options import BackboneName, DatasetName, Device, HubColumn, decoding_processes
 from extract.repair import Extraction, repair_shards
 from extract.sources import Dataset, ImageSource, open_dataset
-from extract.transform import DECODING
 
 PRECISIONS: dict[str, Amp] = {"bfloat16 autocast": "bfloat16", "float16 autocast": "float16"}
 """The precision in a backbone's identity → the option that gives it; float32: none."""
@@ -86,7 +85,7 @@ def _backbone_of(store: Store, options: RepairOptions) -> Backbone:
     stored = store.manifest.backbone
     amp = PRECISIONS.get(stored.precision, "none")
     backbone = open_backbone(options.backbone, weights=options.weights, amp=amp)
-    backbone.transform |= {name: stored.transform[name] for name in DECODING if name in stored.transform}
+    backbone.decode_as(stored.transform)
     found = differences(stored.model_dump(mode="json"), backbone.identity().model_dump(mode="json"))
     if found:
         raise UserError(f"{store.folder} was extracted by another backbone: {'; '.join(found)}")

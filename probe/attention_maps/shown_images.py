@@ -13,7 +13,7 @@ from PIL import Image
 from cache import THUMBNAILS, SplitReader, Store, chosen_device
 from configs import UserError
 from extract.images import open_image, to_rgb, why_unreadable
-from extract.transform import image_transform
+from extract.transform import image_transform, least_side
 from probe.attention_maps.head_tokens import live_tokens, stored_tokens
 from probe.attention_maps.options import DEFAULT_SAMPLES, AttentionOptions
 from probe.attention_maps.originals import load_original, open_originals
@@ -74,8 +74,8 @@ def of_files(heads: Sequence[TrainedHead], options: AttentionOptions) -> ShownIm
     )
     device = chosen_device(options.device)
     backbone.place_on(device)
-    transform = image_transform(backbone.transform)
-    images = np.stack([transform(_opened(path)) for path in options.images])
+    transform, least = image_transform(backbone.transform), least_side(backbone.transform)
+    images = np.stack([transform(_opened(path, least)) for path in options.images])
     parts = [
         live_tokens(heads, backbone, torch.from_numpy(images[first : first + options.batch_size]).to(device))
         for first in range(0, len(images), options.batch_size)
@@ -84,8 +84,8 @@ def of_files(heads: Sequence[TrainedHead], options: AttentionOptions) -> ShownIm
     return ShownImages(list(images.transpose(0, 2, 3, 1)), [path.name for path in options.images], tokens)
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, least_side: int | None) -> Image.Image:
     try:
-        return to_rgb(open_image(path))
+        return to_rgb(open_image(path), least_side)
     except Exception as error:  # Pillow's plugins raise anything on damaged files
         raise UserError(f"--images: cannot read {path}: {why_unreadable(error)}") from None

@@ -14,7 +14,7 @@ from cache import BackboneIdentity, FinalNorm
 from configs import BackboneConfig, TransformConfig, UserError
 from extract.images import to_rgb
 from extract.open_backbone import build_backbone
-from extract.transform import image_transform
+from extract.transform import DECODING, image_transform, least_side
 from probe.deployment.head_description import HeadDescription
 from probe.deployment.image_classifier import ImageClassifier
 from probe.deployment.same_backbone import KNOWN_ROUTES, precision_of, require_same
@@ -44,6 +44,7 @@ class HubClassifier(
                 f"{config.name} is built by code that {config.source} names: nothing from the Hub runs here"
             )
         opened = build_backbone(config, weights="none", amp=precision_of(described.backbone))
+        opened.decode_as(described.backbone.transform)
         super().__init__(opened, described.new_probe(), described)
 
     @classmethod
@@ -61,8 +62,9 @@ class HubClassifier(
 
     def classify(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Class → probability for each image of any size and mode, the most probable first."""
-        transform = image_transform(self.backbone.transform)
-        pixels = np.stack([transform(to_rgb(image)) for image in images])
+        settings = self.backbone.transform
+        transform, least = image_transform(settings), least_side(settings)
+        pixels = np.stack([transform(to_rgb(image, least)) for image in images])
         device = next(self.parameters()).device
         probabilities = self.probabilities(torch.from_numpy(pixels).to(device)).float().cpu()
         found = []
@@ -80,5 +82,6 @@ class HubClassifier(
 
 def rebuilt_config(config: BackboneConfig, identity: BackboneIdentity) -> BackboneConfig:
     """`config` without weights, with the transform as it was found: what builds the architecture again."""
-    transform = TransformConfig.model_validate(identity.transform)
+    found = {name: value for name, value in identity.transform.items() if name not in DECODING}
+    transform = TransformConfig.model_validate(found)
     return config.model_copy(update={"weights": "none", "transform": transform})

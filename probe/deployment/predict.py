@@ -12,9 +12,8 @@ import torch
 
 from cache import chosen_device
 from extract.image_loader import load_images
-from extract.image_views import ImageViews
+from extract.image_views import plain_view
 from extract.sources import ImageSource
-from extract.transform import image_transform
 from probe.attention_maps.maps import patch_maps
 from probe.deployment.given_images import given_images
 from probe.deployment.head_description import HeadDescription
@@ -87,15 +86,13 @@ def predictions(
     """Of every image of `source`, in order."""
     numbers = range(len(source))
     batches = [numbers[start : start + options.batch_size] for start in numbers[:: options.batch_size]]
-    settings = classifier.backbone.transform
-    views = ImageViews(image_transform(settings), tuple(settings["input_size"]))
     device = next(classifier.parameters()).device
     overlays = None if options.attention is None else Overlays(options.attention, classifier)
     for batch in load_images(
         source,
         np.arange(len(source)),
         batches,
-        views,
+        plain_view(classifier.backbone.transform),
         workers=options.workers if len(batches) > 1 else 0,
         pin_memory=device.type == "cuda",
     ):

@@ -33,6 +33,7 @@ def open_same_backbone(
     """
     config = same_config(identity, whose, backbone)
     opened = build_backbone(config, weights=weights, amp=amp or precision_of(identity))
+    opened.decode_as(identity.transform)
     require_same(identity, opened, whose)
     return opened
 

@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_image
 from cache import Store
 from configs import UserError
 from extract.command import extract
-from extract.images import decode_smaller, open_image, to_rgb
+from extract.images import open_image, to_rgb
 from extract.options import ExtractOptions
 from extract.repair_command import RepairOptions, repair
 from extract.transform import image_transform, least_side
@@ -76,8 +76,7 @@ def test_a_jpeg_is_decoded_as_small_as_the_scale_allows(
 ) -> None:
     least = least_side(SETTINGS | {"decode_scale": scale, "crop_pct": 1.0, "input_size": [3, 95, 95]})
     image = open_image(_jpeg(photograph))
-    decode_smaller(image, int(least or 0))
-    found = to_rgb(image)
+    found = to_rgb(image, least)
     assert found.size == size
     assert min(found.size) >= min(95 * scale, 427)
 
@@ -90,15 +89,13 @@ def test_a_png_is_decoded_whole(photograph: Image.Image) -> None:
     stream = io.BytesIO()
     photograph.save(stream, "PNG")
     image = open_image(stream.getvalue())
-    decode_smaller(image, 50)
-    assert to_rgb(image).size == (640, 427)
+    assert to_rgb(image, 50).size == (640, 427)
 
 
 @pytest.mark.parametrize("name", ["cmyk", "grey", "rotated"])
 def test_jpegs_of_every_kind_are_decoded_smaller(name: str, mixed_images: Path) -> None:
     image = open_image(mixed_images / "bird" / f"{name}.jpg")
-    decode_smaller(image, 30)
-    found = np.asarray(to_rgb(image)).astype(int)
+    found = np.asarray(to_rgb(image, 30)).astype(int)
     whole = to_rgb(Image.open(mixed_images / "bird" / f"{name}.jpg"))
     assert found.shape == (30, 45, 3)
     assert abs(found - np.asarray(whole.resize((45, 30)))).mean() < 8
