@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 import tyro
 from bench_pipeline import make_images
-from bench_sweep import PublishedEP, Sizes
 from extraction_work import Work, prepare
 from files import scratch
-from generated_store import Generated, generate, seconds_of_an_image
+from generated_store import CLASSES, NAME, Generated, generate, seconds_of_an_image
 from imagenet_projection import EPOCHS, SWEEP, TRAIN_IMAGES, Measured, Projection, projected
+from published_probes import published_probe
 from pydantic import Field, PositiveInt
 from report import CONSOLE, machine_facts, save
 from rich.box import SIMPLE
@@ -77,8 +77,9 @@ class ImagenetBenchOptions(FrozenModel):
 
 def in_the_loop(work: Work, device: torch.device) -> float:
     """Seconds of an image through decoding, the forward pass and a step of EP32 as published."""
-    shape = work.plan.manifest.array(array_name(work.block, "patches")).record_shape
-    probe = PublishedEP(Sizes(tokens=shape[0], dim=shape[1])).to(device)
+    _, dim = work.plan.manifest.array(array_name(work.block, "patches")).record_shape
+    grid = work.backbone.blocks[work.block].grid
+    probe = published_probe(NAME, dim, CLASSES, grid).to(device)
     optimizer = torch.optim.SGD(probe.parameters(), 0.1)
     images, began = 0, time.perf_counter()
     for batch in work.decoded():
@@ -88,7 +89,7 @@ def in_the_loop(work: Work, device: torch.device) -> float:
         F.cross_entropy(probe(tokens), labels).backward()
         optimizer.step()
         images += len(tokens)
-    float(probe.queries.detach().sum())  # the device has finished
+    float(probe.classifier.weight.detach().sum())  # the device has finished
     return (time.perf_counter() - began) / images
 
 

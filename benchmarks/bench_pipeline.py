@@ -23,13 +23,13 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from bench_sweep import PublishedEP, Sizes
 from PIL import Image
+from published_probes import published_probe
 from report import CONSOLE, machine_facts, save
 from torchvision import datasets, transforms
 
 CLASSES, EPOCHS, MEASURED, BATCH = 8, 90, 2, 64
-MODEL = "vit_small_patch16_224"
+MODEL, WIDTH, GRID = "vit_small_patch16_224", 384, (14, 14)
 
 
 def make_images(folder: Path, images: int) -> None:
@@ -64,7 +64,7 @@ def backbone_in_the_loop(folder: Path) -> list[float]:
         persistent_workers=True,
     )
     model: Any = timm.create_model(MODEL, num_classes=0).eval()
-    probe = PublishedEP(Sizes(classes=CLASSES))
+    probe = published_probe("ep32", WIDTH, CLASSES, GRID)
     optimizer = torch.optim.AdamW(probe.parameters(), 1e-3)
     seconds = []
     for _ in range(MEASURED):

@@ -29,9 +29,9 @@ import torch
 import torch.nn.functional as F
 from files import drop_from_cache
 from own_store import open_store, write_store
+from published_probes import published_probe
 from report import CONSOLE, machine_facts, save
 from rich.table import Table
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from workload import QUICK, Workload
 
@@ -88,27 +88,6 @@ def trials(name: str, count: int, sizes: Sizes) -> TrialStack:
     return TrialStack(name, sizes.dim, sizes.classes, settings, CPU, grid=sizes.grid)
 
 
-class PublishedEP(nn.Module):
-    """EP32 as published: values of all tokens, then pooled; batch norm, classifier."""
-
-    def __init__(self, sizes: Sizes, queries: int = 32) -> None:
-        super().__init__()
-        self.queries = nn.Parameter(0.02 * torch.randn(1, queries, sizes.dim))
-        self.values = nn.Linear(sizes.dim, sizes.dim, bias=False)
-        self.norm = nn.BatchNorm1d(sizes.dim, affine=False, eps=1e-6)
-        self.classifier = nn.Linear(sizes.dim, sizes.classes)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) → (B, C)."""
-        images, count, dim = tokens.shape
-        queries = self.queries.expand(images, -1, -1) * dim**-0.5
-        weights = (queries @ tokens.mT).softmax(dim=-1)
-        values = self.values(tokens).view(images, count, self.queries.shape[1], -1).permute(0, 2, 1, 3)
-        pooled = (weights.unsqueeze(2) @ values).flatten(1)
-        logits: torch.Tensor = self.classifier(self.norm(pooled))
-        return logits
-
-
 def seconds_of(work: Callable[[], object], rounds: int) -> float:
     """Median, after one round to warm up."""
     work()
@@ -136,7 +115,7 @@ def stacked_steps(sizes: Sizes, count: int = 8) -> dict[str, Any]:
     stored = torch.randn(sizes.batch, sizes.tokens, sizes.dim).half()
     labels = torch.randint(sizes.classes, (sizes.batch,))
     stack = trials("ep32", count, sizes)
-    plain = PublishedEP(sizes)
+    plain = published_probe("ep32", sizes.dim, sizes.classes, sizes.grid)
     optimizer = torch.optim.AdamW(plain.parameters(), 1e-3)
 
     def plain_step() -> None:
