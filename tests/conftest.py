@@ -13,6 +13,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 import errno
 import importlib
 import multiprocessing
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,9 @@ from PIL import Image
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMANDS = ["extract.command", "probe.command", "cache.command"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background job and its children do
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORIENTATION = 0x0112
 ROTATED_270 = 6

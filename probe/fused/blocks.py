@@ -16,7 +16,8 @@ TOTALS = 32 * 1024
 SHARED_MEMORY = 200 * 1024
 """Bytes for queries, blocks of tokens and scores; the compiler needs some of the 227 KB itself."""
 
-FEWEST_QUERIES = 16  # the shortest side of a matrix unit's product
+FEWEST_QUERIES = 8  # the shortest side of a matrix unit's product
+USUAL_QUERIES = 16  # at least, where registers hold them
 MOST_QUERIES = 64
 
 
@@ -39,12 +40,14 @@ def blocks_for(dim: int, num_queries: int, parts: int, dtype: torch.dtype) -> Bl
     if totals // dim < FEWEST_QUERIES:
         return None
     needed = _power_of_two(2 * num_queries - 1)
-    queries = max(min(_power_of_two(totals // dim), MOST_QUERIES, needed), FEWEST_QUERIES)
+    most = min(_power_of_two(totals // dim), MOST_QUERIES)
+    queries = min(most, max(needed, USUAL_QUERIES))
     operand = max(2, dtype.itemsize)
-    for tokens, pending in ((64, 3), (32, 2), (16, 2)):  # 64: products that run on while the next are loaded
+    # 64: products that run on while the next are loaded; the last, of very wide tokens: no loads ahead
+    for tokens, pending, stages in ((64, 3, 3), (32, 2, 3), (16, 2, 3), (16, 1, 2)):
         scores = 2 * 4 * tokens * queries
         if operand * dim * (parts * queries + pending * tokens) + scores <= SHARED_MEMORY:
-            return Blocks(tokens, queries, *tiles_of(dim))
+            return Blocks(tokens, queries, *tiles_of(dim), stages=stages)
     return None
 
 

@@ -7,11 +7,15 @@ scores, and with the weights that follow from them, for what is pooled. So token
 forward and backward:
 
     s_nq = x_n · q_q,    w = exp(s − m),   pooled = Σ_n w_nq x_n / Σ_n w_nq         (m: largest score so far)
-    p = exp(s − log Σ exp s),    ds_nq = p_nq (x_n · g_q − δ_q),    dq_q = Σ_images Σ_n ds_nq x_n
+    p = exp(s − log Σ exp s),    ds_nq = p_nq (x_n · g_q − δ_q),    dq_q = Σ_images Σ_n ds_nq (x_n − pooled_q)
 
-with g the gradient of what was pooled and δ_q = g_q · pooled_q. Sums are float32. Programs sum the gradient
-over their own images and write it apart, for a sum in a fixed order: without atomics, the bits are the same
-each time.
+with g the gradient of what was pooled and δ_q = g_q · pooled_q. As Σ_n p_nq (x_n − pooled_q) = 0, an error
+of δ changes nothing. As pooled tokens are subtracted by the sum of the very ds that met the tokens, rounding
+ds costs 2⁻¹¹ of ds times a token's distance from what was pooled, not times its length: in backbones with
+channels that are large in all tokens, that is a hundred times as much.
+
+Sums are float32. Programs sum the gradient over their own images and write it apart, for a sum in a fixed
+order: without atomics, the bits are the same each time.
 
 Products are taken by the matrix units, whose operands have 16 bits. Tokens are exact in them. Queries,
 weights and gradients are a sum of PARTS such numbers (1: rounded; float32's precision: 2 in float16, 3 in
@@ -29,10 +33,13 @@ import triton.language as tl
 from probe.fused.tiles import (
     add_weighted,
     change_factors,
+    dot_rows,
     in_parts,
     load_rows,
     multiply_block,
     store_rows,
+    subtract_rows,
+    sum_of,
     unit_of,
     zero_totals,
 )
@@ -43,7 +50,7 @@ def pool_forward(
     tokens,  # (B, N, D)
     scales,  # (B, N + D) float16, of int8 tokens: of the tokens, then the factors of the channels
     queries,  # (Q, D)
-    pooled,  # (B, Q, D), written
+    pooled,  # (B, Q, D) float32, or 16 bits, written
     scores,  # (B, N, Q) float32, written if KEEP_SCORES
     log_sums,  # (B, Q) float32, written: log Σ_n exp(score)
     images,
@@ -66,14 +73,14 @@ def pool_forward(
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     if not HAS_SCALES:  # else each image has its own
         rows, row_unit = load_rows(
-            queries, scales, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+            queries, D, scales, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
         )
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
         own_scales = scales + image * (count + D)
         factors = own_scales + count
         if HAS_SCALES:
             rows, row_unit = load_rows(
-                queries, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+                queries, D, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
             )
         totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
         largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
@@ -116,12 +123,14 @@ def pool_backward(
     scales,  # (B, N + D) float16, of int8 tokens
     scores,  # (B, N, Q) float32
     log_sums,  # (B, Q) float32
-    of_pooled,  # (B, Q, D): the gradient g
-    shifts,  # (B, Q) float32: δ
+    pooled,  # (B, Q, D)
+    of_pooled,  # (B, Q, D): the gradient g, its channels side by side
     of_queries,  # (J, Q, D) float32, written: each program's sum over its own images
     images,
     count,
     num_queries,
+    image_stride,  # of the gradient, in numbers
+    query_stride,
     D: tl.constexpr,
     HAS_SCALES: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -145,12 +154,34 @@ def pool_backward(
         if HAS_SCALES:
             totals = change_factors(totals, factors, own_scales + count, D, BLOCK_D, CHUNKS)
         factors = own_scales + count
-        own_gradient = of_pooled + image * num_queries * D
         rows, row_unit = load_rows(
-            own_gradient, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+            of_pooled + image * image_stride,
+            query_stride,
+            factors,
+            q,
+            num_queries,
+            D,
+            HAS_SCALES,
+            DTYPE,
+            PARTS,
+            BLOCK_Q,
+            BLOCK_D,
+            CHUNKS,
         )
         log_sum = tl.load(log_sums + image * num_queries + q, mask=q < num_queries, other=0.0)
-        shift = tl.load(shifts + image * num_queries + q, mask=q < num_queries, other=0.0)
+        own_pooled = pooled + image * num_queries * D
+        shift = dot_rows(
+            of_pooled + image * image_stride,
+            query_stride,
+            own_pooled,
+            q,
+            num_queries,
+            D,
+            BLOCK_Q,
+            BLOCK_D,
+            CHUNKS,
+        )
+        excess = tl.zeros((BLOCK_Q,), tl.float32)  # Σ_n ds_n
         for first in range(0, count, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
             block, products = multiply_block(
@@ -163,12 +194,22 @@ def pool_backward(
             if HAS_SCALES:
                 scale = tl.load(own_scales + n, mask=n < count, other=0.0).to(tl.float32)
                 products = products * scale[:, None]
-            weights = tl.exp(s - log_sum[None, :]) * (products - shift[None, :])
+            of_scores = tl.exp(s - log_sum[None, :]) * (products - shift[None, :])
+            weights = of_scores
             if HAS_SCALES:
                 weights = weights * scale[:, None]
             unit_before = unit_of(top)
             top = tl.maximum(top, tl.max(tl.abs(weights), 0))
-            parts = in_parts(weights / unit_of(top)[None, :], DTYPE, PARTS)
-            totals = add_weighted(totals, unit_before / unit_of(top), block, parts, PARTS, CHUNKS)
+            unit = unit_of(top)
+            parts = in_parts(weights / unit[None, :], DTYPE, PARTS)
+            rounding = sum_of(parts, PARTS) * unit[None, :] - weights
+            if HAS_SCALES:  # of a scale of 0 there is nothing to round
+                rounding = rounding / tl.maximum(scale, 1e-8)[:, None]
+            excess += tl.sum(of_scores + rounding, 0)
+            totals = add_weighted(totals, unit_before / unit, block, parts, PARTS, CHUNKS)
+        share = excess / unit_of(top)
+        totals = subtract_rows(
+            totals, share, own_pooled, factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS
+        )
     own_sums = of_queries + tl.program_id(1).to(tl.int64) * num_queries * D
     store_rows(own_sums, totals, unit_of(top), factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS)

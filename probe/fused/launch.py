@@ -25,15 +25,15 @@ INTERPRETED_PROGRAMS = 3
 def pool(
     tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int, *, keep_scores: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pooled (B, Q, D), scores (B, N, Q) and their log Σ exp (B, Q), all in float32.
+    """Pooled (B, Q, D) in the tokens' precision, scores (B, N, Q) and their log Σ exp (B, Q) in float32.
 
     Scores are empty unless kept: only a backward pass reads them.
     """
     images, count, dim = tokens.values.shape
     num_queries = len(queries_QD)
-    pooled_BQD = queries_QD.new_empty(images, num_queries, dim, dtype=torch.float32)
-    log_sums_BQ = pooled_BQD.new_empty(images, num_queries)
-    scores_BNQ = pooled_BQD.new_empty(images if keep_scores else 0, count, num_queries)
+    pooled_BQD = queries_QD.new_empty(images, num_queries, dim, dtype=tokens.precision)
+    log_sums_BQ = pooled_BQD.new_empty(images, num_queries, dtype=torch.float32)
+    scores_BNQ = log_sums_BQ.new_empty(images if keep_scores else 0, count, num_queries)
     with torch.cuda.device_of(tokens.values):
         pool_forward[_programs(tokens, num_queries, blocks)](
             *_pointers(tokens),
@@ -45,7 +45,7 @@ def pool(
             count,
             num_queries,
             KEEP_SCORES=keep_scores,
-            **_constants(tokens, blocks, parts),
+            **kernel_constants(dim, tokens.values.dtype, blocks, parts),
         )
     return pooled_BQD, scores_BNQ, log_sums_BQ
 
@@ -54,28 +54,32 @@ def gradient(
     tokens: StoredTokens,
     scores_BNQ: torch.Tensor,
     log_sums_BQ: torch.Tensor,
+    pooled_BQD: torch.Tensor,
     of_pooled_BQD: torch.Tensor,
-    shifts_BQ: torch.Tensor,
     blocks: Blocks,
     parts: int,
 ) -> torch.Tensor:
-    """Of the queries, (Q, D) float32, from that of what was pooled. `shifts_BQ`: Σ_d of_pooled · pooled."""
+    """Of the queries, (Q, D) float32, from what `pool` gave and the gradient of what it pooled."""
     images, count, dim = tokens.values.shape
     num_queries = scores_BNQ.shape[-1]
     programs = _programs(tokens, num_queries, blocks)
     sums = scores_BNQ.new_empty(programs[1], num_queries, dim)
+    if of_pooled_BQD.stride(-1) != 1:  # a sum's, for one
+        of_pooled_BQD = of_pooled_BQD.contiguous()
     with torch.cuda.device_of(tokens.values):
         pool_backward[programs](
             *_pointers(tokens),
             scores_BNQ,
             log_sums_BQ,
-            of_pooled_BQD.contiguous(),
-            shifts_BQ,
+            pooled_BQD,
+            of_pooled_BQD,
             sums,
             images,
             count,
             num_queries,
-            **_constants(tokens, blocks, parts),
+            of_pooled_BQD.stride(0),
+            of_pooled_BQD.stride(1),
+            **kernel_constants(dim, tokens.values.dtype, blocks, parts),
         )
     return sums.sum(dim=0)
 
@@ -96,11 +100,12 @@ def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, torch.Tensor]:
     return values, values if tokens.scales is None else tokens.scales.contiguous()  # not read without scales
 
 
-def _constants(tokens: StoredTokens, blocks: Blocks, parts: int) -> dict[str, object]:
+def kernel_constants(dim: int, dtype: torch.dtype, blocks: Blocks, parts: int) -> dict[str, object]:
+    """What both kernels are compiled for, with the compiler's options: (B, N, dim) tokens of `dtype`."""
     return {
-        "D": tokens.values.shape[-1],
-        "HAS_SCALES": tokens.scales is not None,
-        "DTYPE": OPERANDS[tokens.values.dtype],
+        "D": dim,
+        "HAS_SCALES": dtype == torch.int8,
+        "DTYPE": OPERANDS[dtype],
         "PARTS": parts,
         "BLOCK_N": blocks.tokens,
         "BLOCK_Q": blocks.queries,

@@ -12,7 +12,7 @@ from probe.fused.stored_tokens import StoredTokens
 
 
 def fused_pool(tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int) -> torch.Tensor:
-    """softmax_n(q · x_n) x_n for every query and image: (B, Q, D) in the queries' dtype, summed in float32.
+    """softmax_n(q · x_n) x_n for every query and image, (B, Q, D) in the tokens' precision; sums are float32.
 
     Tokens are data: they get no gradient. `parts`: see `kernels`.
     """
@@ -31,14 +31,12 @@ class _FusedPool(torch.autograd.Function):
         pooled_BQD, scores_BNQ, log_sums_BQ = pool(tokens, queries_QD, blocks, parts, keep_scores=needed)
         ctx.save_for_backward(pooled_BQD, scores_BNQ, log_sums_BQ)
         ctx.rest = tokens, blocks, parts, queries_QD.dtype
-        return pooled_BQD.to(queries_QD.dtype)
+        return pooled_BQD
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         pooled_BQD, scores_BNQ, log_sums_BQ = ctx.saved_tensors
         tokens, blocks, parts, dtype = ctx.rest
         (of_pooled_BQD,) = gradients
-        # δ = Σ_n p_n (x_n · g), with the sum over tokens already taken
-        shifts_BQ = torch.linalg.vecdot(of_pooled_BQD.float(), pooled_BQD)
-        found = gradient(tokens, scores_BNQ, log_sums_BQ, of_pooled_BQD, shifts_BQ, blocks, parts)
+        found = gradient(tokens, scores_BNQ, log_sums_BQ, pooled_BQD, of_pooled_BQD, blocks, parts)
         return found.to(dtype), None, None, None

@@ -30,6 +30,15 @@ def in_parts(values, DTYPE: tl.constexpr, PARTS: tl.constexpr):
 
 
 @triton.jit
+def sum_of(parts, PARTS: tl.constexpr):
+    """What `in_parts` made of its values, in float32."""
+    found = parts[0].to(tl.float32)
+    for part in tl.static_range(1, PARTS):
+        found = found + parts[part].to(tl.float32)
+    return found
+
+
+@triton.jit
 def channels_of(chunk: tl.constexpr, BLOCK_D: tl.constexpr):
     """The channels of a chunk, (BLOCK_D,)."""
     return chunk * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -47,6 +56,7 @@ def zero_totals(BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr, CHUNKS: tl.constex
 @triton.jit
 def _row_tile(
     rows,
+    row_stride,
     factors,
     q,
     num_queries,
@@ -58,7 +68,8 @@ def _row_tile(
 ):
     d = channels_of(chunk, BLOCK_D)
     inside = (d[:, None] < D) & (q[None, :] < num_queries)
-    tile = tl.load(rows + q[None, :] * D + d[:, None], mask=inside, other=0.0, eviction_policy=EVICTION)
+    places = rows + q.to(tl.int64)[None, :] * row_stride + d[:, None]
+    tile = tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION)
     tile = tile.to(tl.float32)
     if HAS_SCALES:
         tile = tile * tl.load(factors + d, mask=d < D, other=1.0).to(tl.float32)[:, None]
@@ -68,6 +79,7 @@ def _row_tile(
 @triton.jit
 def load_rows(
     rows,
+    row_stride,
     factors,
     q,
     num_queries,
@@ -79,16 +91,18 @@ def load_rows(
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Rows q of (Q, D), times the factors of an image's channels: each chunk's parts, and the rows' units."""
+    """Rows q, (Q, D), times the factors of an image's channels: each chunk's parts, and the rows' units."""
     top = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, factors, q, num_queries, chunk, "evict_last", D, HAS_SCALES, BLOCK_D)
+        tile = _row_tile(
+            rows, row_stride, factors, q, num_queries, chunk, "evict_last", D, HAS_SCALES, BLOCK_D
+        )
         top = tl.maximum(top, tl.max(tl.abs(tile), 0))
     unit = unit_of(top)
     found = ()
     # loaded again: registers do not hold all in float32, which the compiler would try were the loads the same
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, factors, q, num_queries, chunk, "", D, HAS_SCALES, BLOCK_D)
+        tile = _row_tile(rows, row_stride, factors, q, num_queries, chunk, "", D, HAS_SCALES, BLOCK_D)
         found = found + (in_parts(tile / unit[None, :], DTYPE, PARTS),)
     return found, unit
 
@@ -147,6 +161,51 @@ def change_factors(totals, before, now, D: tl.constexpr, BLOCK_D: tl.constexpr, 
             now + d, mask=d < D, other=1.0
         ).to(tl.float32)
         found = found + (totals[chunk] * ratio[:, None],)
+    return found
+
+
+@triton.jit
+def dot_rows(
+    rows,
+    row_stride,
+    others,
+    q,
+    num_queries,
+    D: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Products of rows q, (Q, D), with those of the contiguous (Q, D) `others`: one for each query."""
+    found = tl.zeros((BLOCK_Q,), tl.float32)
+    for chunk in tl.static_range(CHUNKS):
+        tile = _row_tile(rows, row_stride, rows, q, num_queries, chunk, "evict_first", D, False, BLOCK_D)
+        other = _row_tile(others, D, rows, q, num_queries, chunk, "evict_last", D, False, BLOCK_D)
+        found += tl.sum(tile * other, 0)
+    return found
+
+
+@triton.jit
+def subtract_rows(
+    totals,
+    share,
+    rows,
+    factors,
+    q,
+    num_queries,
+    D: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Totals, meant times the factors of the channels, − share · rows q of (Q, D)."""
+    found = ()
+    for chunk in tl.static_range(CHUNKS):
+        tile = _row_tile(rows, D, factors, q, num_queries, chunk, "", D, False, BLOCK_D)
+        if HAS_SCALES:
+            d = channels_of(chunk, BLOCK_D)
+            tile = tile / tl.load(factors + d, mask=d < D, other=1.0).to(tl.float32)[:, None]
+        found = found + (totals[chunk] - tile * share[None, :],)
     return found
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from probe.poolings.description import Description
 from probe.poolings.query_pooling import FoldedQueryPooling
-from probe.stacked import Linear
+from probe.stacked import Linear, projected
 
 HEAD_WIDTH = 64
 NUM_QUERIES = 196
@@ -64,6 +64,6 @@ class CoCaPooling(FoldedQueryPooling):
 
     def finish(self, pooled_KBHD: torch.Tensor) -> torch.Tensor:
         _, value_weight_KED = self.keys_values.weight.chunk(2, dim=1)
-        values = torch.bmm(pooled_KBHD.flatten(1, 2), value_weight_KED.mT).view(*pooled_KBHD.shape[:3], -1)
+        values = projected(pooled_KBHD.flatten(1, 2), value_weight_KED).view(*pooled_KBHD.shape[:3], -1)
         found: torch.Tensor = self.output(values.flatten(2))
         return found

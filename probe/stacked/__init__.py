@@ -9,7 +9,7 @@ gradient of the sum of the trials' losses is each trial's own.
 from probe.stacked.attend import attend, attention_weights
 from probe.stacked.batch_norm import BatchNorm, TokenBatchNorm
 from probe.stacked.classification import classification_losses
-from probe.stacked.heads import head_queries, project_heads
+from probe.stacked.heads import head_queries, project_heads, projected
 from probe.stacked.layer_norm import LayerNorm
 from probe.stacked.linear import Linear
 from probe.stacked.mlp import MLP
@@ -27,6 +27,7 @@ __all__ = [
     "head_queries",
     "num_trials",
     "project_heads",
+    "projected",
     "select",
     "stack",
     "trial_state",

@@ -24,8 +24,8 @@ def attend(tokens_BND: Tokens, queries: torch.Tensor) -> torch.Tensor:
     """Pool tokens by queries (K, M, D), or (K, B, M, D) for each image its own → (K, B, M, D).
 
     Queries bring their scale with them. Tokens are data: they get no gradient. The products are taken in the
-    tokens' precision, bfloat16 for one; what is pooled has the queries' own. Tokens as stored are taken by
-    the kernels of `probe.fused` where these fit, and decoded where not.
+    tokens' precision, bfloat16 for one, and what is pooled has it, too. Tokens as stored are taken by the
+    kernels of `probe.fused` where these fit, and decoded where not.
     """
     if isinstance(tokens_BND, StoredTokens):
         if queries.ndim == 3 and (chosen := chosen_blocks(tokens_BND, len(_joined(queries)))):
@@ -80,7 +80,7 @@ class _Attend(torch.autograd.Function):
             torch.softmax(own @ tokens_BND[part].mT, dim=-1, out=weights_BQN[part])
             torch.matmul(weights_BQN[part], tokens_BND[part], out=pooled_BQD[part])
         ctx.save_for_backward(tokens_BND, weights_BQN)
-        return pooled_BQD.to(ctx.dtype)
+        return pooled_BQD
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:

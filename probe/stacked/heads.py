@@ -19,9 +19,14 @@ def head_queries(queries: torch.Tensor, key_weight_KOD: torch.Tensor, heads: int
     return torch.einsum(pattern, split, keys_KHED)
 
 
+def projected(rows_KRD: torch.Tensor, weight_KOD: torch.Tensor) -> torch.Tensor:
+    """(K, R, O) in the weight's dtype; the product is taken in that of the rows, bfloat16 for one."""
+    return torch.bmm(rows_KRD, weight_KOD.to(rows_KRD.dtype).mT).to(weight_KOD.dtype)
+
+
 def project_heads(pooled_KBHD: torch.Tensor, value_weight_KOD: torch.Tensor) -> torch.Tensor:
     """What each head pooled, through its own rows of the value projection → (K, B, O)."""
     trials, images, heads, dim = pooled_KBHD.shape
     rows = pooled_KBHD.transpose(1, 2).reshape(trials * heads, images, dim)
-    values = torch.bmm(rows, value_weight_KOD.reshape(trials * heads, -1, dim).mT)
+    values = projected(rows, value_weight_KOD.reshape(trials * heads, -1, dim))
     return values.view(trials, heads, images, -1).transpose(1, 2).flatten(2)

@@ -148,18 +148,26 @@ def test_a_run_that_succeeds_ends_with_exit_code_0(run_probe: RunProbe, store: P
     assert errors.splitlines()[-1].startswith("epoch   1/1")
 
 
-def test_an_interruption_ends_with_exit_code_130(
-    run_probe: RunProbe, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("probe.fit.open_probe_data", "interrupted"),
+        ("probe.fit.RunFolder", "interrupted: there is no checkpoint yet, the same command begins again"),
+        ("probe.fit.TrialRun.go", "interrupted: there is no checkpoint yet, the same command begins again"),
+        ("probe.fit.closed_form_results", "interrupted: the same command goes on from the last checkpoint"),
+        ("probe.fit.write_report", "interrupted: the run is finished, its results are in {run}"),
+    ],
+)
+def test_an_interruption_says_what_becomes_of_the_run(
+    run_probe: RunProbe, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, said: str
 ) -> None:
-    def interrupted(options: FitOptions) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("probe.command.run_fit", interrupted)
-    assert run_probe("--cache", "any") == (
-        130,
-        "",
-        "probe: interrupted: the same command goes on from the last checkpoint\n",
-    )
+    monkeypatch.setattr(where, interrupted)
+    words = f"--cache {store} --probe lp --epochs 1 --device cpu --runs {tmp_path} --name cut --quiet"
+    code, _, errors = run_probe(*words.split())
+    assert (code, errors) == (130, f"probe: {said.format(run=tmp_path / 'cut')}\n")
 
 
 @pytest.mark.parametrize("words", ["list", "describe ep16"])

@@ -33,13 +33,15 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(
+    scope="module", params=[{"resize": "torch", "decode_scale": 2.0}, {"decode": "device"}], ids=str
+)
+def run(request: pytest.FixtureRequest, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of `lp_mean`; the store beside it is `store`."""
     folder = tmp_path_factory.mktemp("fast")
     words = {"backbone": "mae_digits", "dataset": f"folder:{photographs}", "workers": 0, "device": "cpu"}
-    fast: dict[str, Any] = {"resize": "torch", "decode_scale": 2.0, "dtype": "float32"}
-    extract(ExtractOptions(**words, **fast, out=folder / "store"))
+    fast: dict[str, Any] = request.param
+    extract(ExtractOptions(**words, **fast, dtype="float32", out=folder / "store"))
     run_fit(
         FitOptions(
             cache=folder / "store", probe=("lp_mean",), recipe="fast", epochs=2, device="cpu",

@@ -91,6 +91,18 @@ def test_wide_and_odd_tokens_are_taken_in_tiles(dim: int, as_stored: AsStored) -
     assert max(errors(tokens, drawn(2, dim, seed=1) / dim**0.5, parts=2)) < 2e-6
 
 
+@pytest.mark.parametrize(("dim", "parts"), [(4096, 1), (2048, 2)])
+def test_very_wide_tokens_are_pooled_by_eight_queries_at_a_time(
+    dim: int, parts: int, as_stored: AsStored
+) -> None:
+    blocks = blocks_for(dim, 32, parts, torch.float16)
+    assert blocks is not None
+    assert blocks.queries == 8
+    tokens = as_stored(drawn(1, 20, dim, seed=0), torch.float16)
+    most = 2e-6 if parts == 2 else 4 * ROUNDED[torch.float16]
+    assert max(errors(tokens, drawn(9, dim, seed=1) / dim**0.5, parts)) < most
+
+
 @pytest.mark.parametrize("dtype", EXACT, ids=str)
 def test_scores_of_ten_thousand_give_no_infinity(dtype: torch.dtype, as_stored: AsStored) -> None:
     values = drawn(3, 40, 64, seed=0)
@@ -101,6 +113,61 @@ def test_scores_of_ten_thousand_give_no_infinity(dtype: torch.dtype, as_stored: 
     assert (tokens.decoded @ asked.mT.to(tokens.decoded)).abs().max() > 9_000
     # a score of 10⁴ is rounded by 10⁻³ in float32, and a weight is its exponential
     assert max(errors(tokens, asked, EXACT[dtype])) < 2e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8], ids=str)
+def test_channels_that_are_large_in_all_tokens_cost_the_gradient_nothing(
+    dtype: torch.dtype, as_stored: AsStored
+) -> None:
+    values = drawn(3, 70, 64, seed=0)
+    values[..., 7] += 300.0
+    tokens, asked = as_stored(values, dtype), drawn(3, 64, seed=1) / 8
+    gradients = []
+    for exactly in (False, True):
+        queries = asked.to(tokens.values.device, torch.float64 if exactly else torch.float32).requires_grad_()
+        if exactly:
+            exact = tokens.decoded.double()
+            pooled = torch.softmax(queries @ exact.mT, dim=-1) @ exact
+        else:
+            blocks = blocks_for(64, 3, 1, dtype)
+            assert blocks is not None
+            pooled = fused_pool(tokens, queries, blocks, 1)
+        direction = drawn(3, 3, 64, seed=2).to(pooled)
+        gradients += torch.autograd.grad((pooled * direction).sum(), queries)
+    ours, formula = gradients
+    # with δ from unrounded gradients, or without the sum of ds, the error is a half of the gradient
+    assert (ours - formula).norm() < 8 * ROUNDED[dtype] * formula.norm()
+
+
+@pytest.mark.parametrize("layout", ["images first", "queries first", "one for all"])
+def test_gradients_may_come_in_any_layout(layout: str, as_stored: AsStored) -> None:
+    tokens, asked = as_stored(drawn(3, 20, 64, seed=0), torch.float16), drawn(2, 64, seed=1) / 8
+    blocks = blocks_for(64, 2, 2, torch.float16)
+    assert blocks is not None
+    direction = drawn(3, 2, 64, seed=2).to(tokens.values.device)
+    if layout == "queries first":
+        direction = direction.transpose(0, 1).contiguous().transpose(0, 1)
+    elif layout == "one for all":
+        direction = torch.ones((), device=direction.device).expand(3, 2, 64)
+    found = []
+    for gradient in (direction, direction.contiguous()):
+        queries = asked.to(direction.device).requires_grad_()
+        found += torch.autograd.grad(fused_pool(tokens, queries, blocks, 2), queries, gradient)
+    assert torch.equal(*found)
+
+
+def test_what_is_pooled_has_the_precision_that_is_asked_for(as_stored: AsStored) -> None:
+    tokens = as_stored(drawn(3, 20, 64, seed=0), torch.float16, torch.bfloat16)
+    queries = (drawn(2, 64, seed=1) / 8).to(tokens.values.device).requires_grad_()
+    blocks = blocks_for(64, 2, 1, torch.float16)
+    assert blocks is not None
+    pooled = fused_pool(tokens, queries, blocks, 1)
+    (gradient,) = torch.autograd.grad(pooled.float().square().sum(), queries)
+    assert pooled.dtype == torch.bfloat16
+    assert gradient.dtype == torch.float32
+    exact = tokens.values.double()
+    wanted = torch.softmax(queries.detach().double() @ exact.mT, dim=-1) @ exact
+    assert (pooled - wanted).norm() < 2.0**-7 * wanted.norm()
 
 
 def test_equal_tokens_send_no_gradient(as_stored: AsStored) -> None:

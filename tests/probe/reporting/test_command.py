@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from configs import UserError
 from probe import FitOptions, run_fit
 from probe.reporting import read_run
 
@@ -53,6 +56,16 @@ def test_a_run_that_was_stopped_is_left_out_beside_others(
     assert "│ one" in output
 
 
+@pytest.mark.parametrize(("kind", "held_out"), [("one", False), ("rates", True)])
+def test_the_held_out_column_is_there_where_images_were_held_out(
+    run_of: RunOf, run_probe: RunProbe, tmp_path: Path, kind: str, held_out: bool
+) -> None:
+    code, output, _ = run_probe("report", run_of(kind), "--out", tmp_path)
+    assert code == 0
+    heading = next(line for line in output.splitlines() if line.startswith("┃ run"))
+    assert ("held-out" in heading) == held_out
+
+
 def test_a_misspelt_run_is_refused_beside_others(run_of: RunOf, run_probe: RunProbe, tmp_path: Path) -> None:
     code, _, error = run_probe("report", run_of("one"), tmp_path / "onne")
     assert code == 2
@@ -89,6 +102,23 @@ def test_a_fit_writes_its_page_unless_told_not_to(
     assert (tmp_path / "runs" / "with" / "report.html").exists()
     run_fit(options(report=False, epochs=1, name="without"))
     assert not (tmp_path / "runs" / "without" / "report.html").exists()
+
+
+def test_a_fit_whose_page_cannot_be_written_says_how_to_get_it(
+    options: Callable[..., FitOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("probe.reporting.page.write_bytes", full)
+    run = tmp_path / "runs" / "full"
+    with pytest.raises(UserError) as refused:
+        run_fit(options(report=True, epochs=1, name="full"))
+    assert str(refused.value) == (
+        f"cannot write the report into {run} (No space left on device): "
+        f"`probe report {run} --out FOLDER` writes it elsewhere"
+    )
+    assert (run / "results.json").exists()
 
 
 def test_a_folder_without_results_is_refused(run_probe: RunProbe, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from PIL import Image
 
 from probe.predictions import Predictions
 from probe.reporting import read_run, write_report
+from probe.reporting.finished_runs import results_of
+from probe.reporting.sections import answers_section
 
 RunOf = Callable[[str], Path]
 ReadPage = Callable[[Path], Any]
@@ -95,6 +97,21 @@ def test_a_run_without_predictions_is_told_so(
     folder = changed_run("closed", lambda results: None)
     page = read_page(write_report([read_run(folder)], tmp_path / "out"))
     assert "kept no predictions" in page.text
+
+
+@pytest.mark.parametrize(("kind", "held_out"), [("one", False), ("rates", True), ("closed", True)])
+def test_the_held_out_column_is_there_where_images_were_held_out(
+    run_of: RunOf, kind: str, held_out: bool
+) -> None:
+    section = answers_section(results_of([read_run(run_of(kind))]))
+    (table,) = section.tables
+    assert ("held-out" in table.columns) == ("held-out" in section.words[0]) == held_out
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_a_column_that_no_answer_fills_is_left_out(run_of: RunOf) -> None:
+    (table,) = answers_section(results_of([read_run(run_of("closed"))])).tables
+    assert table.columns == ("probe", "held-out", "top-1", "top-5", "best")  # no parameters, no GFLOPs
 
 
 def test_the_rule_of_choosing_is_in_words(page_of: PageOf) -> None:

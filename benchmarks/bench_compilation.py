@@ -1,0 +1,187 @@
+"""What Triton's compiler makes of the fused kernels for a Hopper GPU: no GPU is needed.
+
+    python benchmarks/bench_compilation.py [--json FILE]
+
+For EP32 on tokens of several widths, as `probe.fused.blocks` cuts the work: bytes of shared memory (a
+multiprocessor has 227 KB), registers of a thread (255 at most), bytes that a thread spills from registers to
+memory, and how many matrix instructions and asynchronous copies the machine code has. `--quick` compiles one
+width. Needs Triton, which comes with PyTorch on Linux.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from pydantic import Field
+from report import CONSOLE, machine_facts, save
+from rich.table import Table
+
+from configs import FrozenModel, UserError, optional, parse, run_command
+from probe.fused.blocks import Blocks, blocks_for
+from probe.fused.choice import PARTS
+
+PROGRAM = "bench_compilation.py"
+QUERIES = 32
+WIDTHS = (192, 384, 768, 1024, 1280, 1536, 2048, 4096)
+DTYPES = (torch.float16, torch.bfloat16, torch.int8)
+HOPPER = 90
+LAUNCH_OPTIONS = {"num_warps", "num_stages"}
+POINTERS = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int8: "*i8", torch.float32: "*fp32"}
+
+
+class CompilationOptions(FrozenModel):
+    """Compile the fused kernels for a Hopper GPU, and say what the compiler made of them."""
+
+    quick: bool = Field(default=False, description="one width, one dtype")
+    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
+        default=None, description="save every number and the facts of the machine; not by default"
+    )
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel's machine code."""
+
+    kernel: str
+    dim: int
+    dtype: str
+    parts: int
+    blocks: Blocks
+    shared_bytes: int
+    registers: int
+    spilled_bytes: int
+    matrix_instructions: int
+    asynchronous_copies: int
+
+
+def variants(quick: bool) -> Iterator[tuple[int, torch.dtype, int, Blocks]]:
+    """Width, dtype, parts, cut: rounded operands, and those with float32's precision."""
+    for dim, dtype in product(WIDTHS[:1] if quick else WIDTHS, DTYPES[:1] if quick else DTYPES):
+        for parts in (1, PARTS[dtype]):
+            blocks = blocks_for(dim, QUERIES, parts, dtype)
+            if blocks is not None:
+                yield dim, dtype, parts, blocks
+
+
+def compiled(kernel: Any, dim: int, dtype: torch.dtype, parts: int, blocks: Blocks) -> Compiled:
+    """Compile `kernel` as `probe.fused.launch` would, for 1,024 images of 196 tokens."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    from probe.fused.launch import kernel_constants
+
+    constants = {"KEEP_SCORES": True, **kernel_constants(dim, dtype, blocks, parts)}
+    options = {name: constants.pop(name) for name in LAUNCH_OPTIONS}
+    signature = signature_of(kernel, constants, dtype, torch.bfloat16 if parts == 1 else torch.float32)
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or name in ("num_queries", "image_stride", "query_stride")
+    }
+    used = {name: value for name, value in constants.items() if name in signature}
+    source = triton.compiler.ASTSource(fn=kernel, signature=signature, constexprs=used, attrs=aligned)
+    found = triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=options)
+    resources, code = disassembled(found.asm["cubin"])
+    registers, stack = re.findall(r"REG:(\d+) STACK:(\d+)", resources)[0]
+    return Compiled(
+        kernel.__name__,
+        dim,
+        str(dtype).removeprefix("torch."),
+        parts,
+        blocks,
+        found.metadata.shared,
+        int(registers),
+        int(stack),
+        len(re.findall(r"\bHG?MMA\b", code)),
+        code.count("LDGSTS"),
+    )
+
+
+def signature_of(
+    kernel: Any, constants: dict[str, object], dtype: torch.dtype, pooled: torch.dtype
+) -> dict[str, str]:
+    """The kind of every argument."""
+    kinds = {"tokens": POINTERS[dtype], "scales": "*fp16"}
+    kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled])
+    kinds |= dict.fromkeys(("images", "count", "num_queries", "image_stride", "query_stride"), "i32")
+    kinds |= dict.fromkeys(constants, "constexpr")
+    return {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
+
+
+def disassembled(binary: bytes) -> tuple[str, str]:
+    """What `cuobjdump`, which Triton brings, says of resources, and the instructions."""
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        resources, code = (
+            subprocess.run(
+                [knobs.nvidia.cuobjdump.path, form, file.name], capture_output=True, text=True, check=True
+            ).stdout
+            for form in ("-res-usage", "-sass")
+        )
+    return resources, code
+
+
+def show(rows: list[Compiled]) -> None:
+    """One line for each variant: forward / backward."""
+    table = Table(title=f"EP{QUERIES}, compute capability 9.0; forward / backward", title_justify="left")
+    for column in (
+        "D",
+        "tokens",
+        "parts",
+        "tokens × queries",
+        "shared KB",
+        "registers",
+        "spilled",
+        "MMA",
+        "copies",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for forward, backward in zip(rows[::2], rows[1::2], strict=True):
+        pairs = (
+            (round(forward.shared_bytes / 1024), round(backward.shared_bytes / 1024)),
+            (forward.registers, backward.registers),
+            (forward.spilled_bytes, backward.spilled_bytes),
+            (forward.matrix_instructions, backward.matrix_instructions),
+            (forward.asynchronous_copies, backward.asynchronous_copies),
+        )
+        cut = f"{forward.blocks.tokens} × {forward.blocks.queries}"
+        cells = ("/".join(map(str, pair)) for pair in pairs)
+        table.add_row(str(forward.dim), forward.dtype, str(forward.parts), cut, *cells)
+    CONSOLE.print(table)
+
+
+def run(options: CompilationOptions) -> None:
+    """Compile, print, save."""
+    if importlib.util.find_spec("triton") is None:
+        raise UserError("Triton is not installed here: PyTorch brings it on Linux")
+    from probe.fused.kernels import pool_backward, pool_forward
+
+    rows = [
+        compiled(kernel, *variant)
+        for variant in variants(options.quick)
+        for kernel in (pool_forward, pool_backward)
+    ]
+    show(rows)
+    if options.json_ is not None:
+        import triton
+
+        facts = machine_facts() | {"triton": triton.__version__}
+        save(options.json_, script=PROGRAM, quick=options.quick, machine=facts, kernels=rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(PROGRAM, lambda: run(parse(CompilationOptions, prog=PROGRAM))))
