@@ -155,7 +155,7 @@ class TokenLoader:
             return map_ahead(self._gathered, batches)
         if self.device.type == "cpu":
             return map_ahead(self._copied, batches)
-        return map(self._resident.select, batches)
+        return self._resident.select(batches)
 
     def _epoch_items(self) -> np.ndarray:
         """The epoch before it is shuffled; where views are drawn, an item of each record, in their order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,9 +56,16 @@ class ResidentTokens:
             copy_rows(tensor.view(torch.uint8).numpy(), items, buffers[kind].view(np.uint8))
         return self._dataset.batch(items, buffers)
 
-    def select(self, items: np.ndarray) -> TokenBatch:
-        """The batch of `items`, made on the device."""
-        chosen = torch.from_numpy(items).to(self._labels.device)
+    def select(self, batches: Sequence[np.ndarray]) -> Iterator[TokenBatch]:
+        """The batches of items, made on the device.
+
+        Their numbers are copied there at once: for each copy the host would wait until all steps are done.
+        """
+        sizes = [len(items) for items in batches]
+        order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *batches])).to(self._labels.device)
+        return map(self._batch, order.split(sizes))
+
+    def _batch(self, chosen: torch.Tensor) -> TokenBatch:
         return TokenBatch(
             labels=self._labels[chosen],
             index=self._index[chosen],

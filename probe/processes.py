@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -30,9 +31,40 @@ def summed(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
+_shares: ContextVar[tuple[int, int] | None] = ContextVar("_shares", default=None)
+
+
+@contextmanager
+def sharing(own: int, whole: int) -> Iterator[None]:
+    """Within, all processes work on a batch of `whole` images, of which this one has `own`."""
+    before = _shares.set((own, whole))
+    try:
+        yield
+    finally:
+        _shares.reset(before)
+
+
 def summed_count(count: int, device: torch.device) -> int:
-    """The sum of a number of images over all processes."""
-    return int(summed(torch.tensor(count, device=device))) if together() else count
+    """The sum over all processes of a number of images, or of what each image has as many of.
+
+    Where the processes share a batch it follows from its images: asking them would stop the host until the
+    device has done all that it was asked for.
+    """
+    shares = _shares.get()
+    if not together():
+        return count
+    if shares is None:
+        return int(summed(torch.tensor(count, device=device)))
+    own, whole = shares
+    return count * whole // own
+
+
+def sum_in_place(tensors: Iterable[torch.Tensor]) -> None:
+    """Sum each over all processes. They are on their way together."""
+    if together():
+        for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            assert work is not None
+            work.wait()
 
 
 def first_process() -> bool:

@@ -55,6 +55,11 @@ class SplitBatches:
         """Batches in an epoch."""
         return len(self._loaders[0])
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, in all processes; when training each batch has so many."""
+        return self._loaders[0].batch_size
+
     def epoch(self, number: int) -> SplitBatches:
         """The same batches, in the order of an epoch."""
         for loader in self._loaders:

@@ -51,17 +51,24 @@ class TrainedEpoch:
 
 
 def train_epoch(
-    stacks: Sequence[FedStack], batches: Iterable[Blocks], after_batch: Callable[[int], None] | None = None
+    stacks: Sequence[FedStack],
+    batches: Iterable[Blocks],
+    after_batch: Callable[[int], None] | None = None,
+    *,
+    batch_size: int | None = None,
 ) -> TrainedEpoch:
-    """Give every batch to every stack; `after_batch` is told its images, those of all processes."""
+    """Give every batch to every stack; `after_batch` is told its images, those of all processes.
+
+    Where each batch has `batch_size` of them, processes need not ask one another how many they are.
+    """
     started = time.perf_counter()
     sums = [torch.zeros(len(fed.stack), device=fed.stack.device) for fed in stacks]
     images = 0
     for batch in batches:
         labels = batch[0].labels
-        count = summed_count(len(labels), labels.device)
+        count = batch_size or summed_count(len(labels), labels.device)
         for number, (fed, tokens) in enumerate(_fed(stacks, batch)):
-            sums[number] += fed.stack.step(tokens, labels) * count
+            sums[number] += fed.stack.step(tokens, labels, count) * count
         images += count
         if after_batch is not None:
             after_batch(count)

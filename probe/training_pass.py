@@ -115,7 +115,8 @@ class TrainingPass:
 
     def _epoch(self, epoch: int, after_batch: Callable[[int], None] | None) -> list[EpochRow]:
         stacks = [group.fed for group in self._groups]
-        trained = train_epoch(stacks, self._data.train.epoch(epoch), after_batch)
+        train = self._data.train
+        trained = train_epoch(stacks, train.epoch(epoch), after_batch, batch_size=train.batch_size)
         held_out = evaluation = None
         if self._data.held_out is not None:
             held_out = evaluate(stacks, self._data.held_out)

@@ -9,8 +9,8 @@ import torch
 from probe.fused import Tokens
 from probe.optimizers import LARS, SGD, AdamW, Optimizer, clip_gradients
 from probe.probe import Probe, build_probe
-from probe.processes import summed, summed_count
-from probe.schedule import warmup_cosine
+from probe.processes import sharing, sum_in_place, summed, summed_count
+from probe.rates import LearningRates
 from probe.setting import TrainingSetting
 from probe.stacked import select, stack, trial_state
 from probe.stopwatch import Stopwatch
@@ -38,6 +38,7 @@ class TrialStack:
         self.probe.to(device)
         self.device = device
         self._optimizer = _optimizer(self.probe, self.settings, device)
+        self._rates = LearningRates(self.settings, device)
         self._stopwatch = Stopwatch(device)
         self._seconds_before = 0.0
 
@@ -52,28 +53,24 @@ class TrialStack:
         """
         return self._seconds_before + self._stopwatch.seconds() / len(self)
 
-    def step(self, tokens: Tokens, labels: torch.Tensor) -> torch.Tensor:
+    def step(self, tokens: Tokens, labels: torch.Tensor, images: int | None = None) -> torch.Tensor:
         """One training step; each trial's loss before it, (K,), still on the device.
 
-        Of several processes, each gives its share of the batch: gradients and losses are the whole batch's.
+        Of several processes, each gives its share of a batch of so many `images`: gradients and losses are
+        the whole batch's.
         """
-        with self._stopwatch.running():
+        whole = summed_count(len(labels), labels.device) if images is None else images
+        with self._stopwatch.running(), sharing(len(labels), whole):
             self.probe.train()
-            images = summed_count(len(labels), labels.device)
-            losses = self.probe.losses(tokens, labels, images)
+            losses = self.probe.losses(tokens, labels, whole)
             self.probe.zero_grad(set_to_none=True)
             losses.sum().backward()
-            _sum_gradients(self.probe)
+            sum_in_place(p.grad for p in self.probe.parameters() if p.grad is not None)
             recipe = self.settings[0].recipe
             if recipe.clip_norm is not None:
                 clip_gradients(self.probe.parameters(), recipe.clip_norm)
-            self._optimizer.step(self._learning_rates())
+            self._optimizer.step(self._rates.at(self._optimizer.steps))
         return summed(losses.detach())
-
-    def _learning_rates(self) -> torch.Tensor:
-        step = self._optimizer.steps
-        rates = [setting.lr * _factor(step, setting) for setting in self.settings]
-        return torch.tensor(rates, device=self.device)
 
     @torch.inference_mode()
     def logits(self, tokens: Tokens) -> torch.Tensor:
@@ -90,6 +87,7 @@ class TrialStack:
         self.settings = [self.settings[trial] for trial in trials]
         self.probe = select(self.probe, trials)
         self._optimizer = _optimizer(self.probe, self.settings, self.device)
+        self._rates = LearningRates(self.settings, self.device)
         self._optimizer.load_state_dict({key: value[list(trials)] for key, value in state.items()}, steps)
 
     def head(self, trial: int) -> dict[str, torch.Tensor]:
@@ -130,18 +128,3 @@ def _optimizer(probe: Probe, settings: Sequence[TrainingSetting], device: torch.
     if recipe.optimizer == "sgd":
         return SGD(parameters, decay, momentum=recipe.momentum, decay_vectors=recipe.decay_vectors)
     return AdamW(parameters, decay, betas=recipe.betas, decay_vectors=recipe.decay_vectors)
-
-
-def _factor(step: int, setting: TrainingSetting) -> float:
-    return warmup_cosine(
-        step,
-        steps_per_epoch=setting.steps_per_epoch,
-        epochs=setting.recipe.epochs,
-        warmup_epochs=setting.recipe.warmup_epochs,
-    )
-
-
-def _sum_gradients(probe: Probe) -> None:
-    for parameter in probe.parameters():
-        if parameter.grad is not None:
-            summed(parameter.grad)

@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 
+from cache import is_out_of_memory
 from cache.int8 import quantize
 from probe.fused.blocks import Blocks, blocks_for
 from probe.fused.stored_tokens import StoredTokens
@@ -72,6 +73,8 @@ def _computes(device: torch.device, dtype: torch.dtype, dim: int, blocks: Blocks
     try:
         error = _error(device, dtype, dim, blocks, parts)
     except Exception as problem:  # a compiler's or driver's: they have no common class
+        if is_out_of_memory(problem):  # says nothing of the kernels
+            raise
         reason = " ".join(str(problem).split())[:200] or type(problem).__name__
     else:
         if error <= tolerance:

@@ -37,23 +37,24 @@ class AdamW(Optimizer):
         self.steps += 1
         trained = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
         vectors = [name for name in trained if is_vector(self._parameters[name]) and not self._decay_vectors]
-        for trial, rate in enumerate(lr.tolist()):
+        for trial, rate in enumerate(lr):
             self._step(trial, [name for name in trained if name not in vectors], rate, self._decays[trial])
             self._step(trial, vectors, rate, 0.0)
 
-    def _step(self, trial: int, names: list[str], lr: float, decay: float) -> None:
+    def _step(self, trial: int, names: list[str], lr: torch.Tensor, decay: float) -> None:
         if not names:
             return
         gradients = [self._parameters[name].grad for name in names]
         first, second = self._betas
+        # from before the step; made where they are used, as a copy from the host would stop it
+        counts = torch.full((len(names),), self.steps - 1.0, device=lr.device)
         adamw(
             [self._parameters[name][trial] for name in names],
             [gradient[trial] for gradient in gradients if gradient is not None],
             [self._state[name]["mean"][trial] for name in names],
             [self._state[name]["square"][trial] for name in names],
             [],
-            # the step counts from before
-            [torch.tensor(self.steps - 1.0, device=self._parameters[names[0]].device) for _ in names],
+            list(counts),
             fused=True,
             amsgrad=False,
             beta1=first,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cache import TokenBatch
 from probe import FedStack, TrainingSetting, TrialStack, build_probe
@@ -127,3 +129,33 @@ def test_the_recipes_momentum_reaches_the_optimizer(
             stack.step(*patches)
         found.append(stack.head(0)["classifier.weight"])
     assert not torch.allclose(found[0], found[1])
+
+
+class Stops(TorchDispatchMode):
+    """Counts what a CUDA device's host would wait for: values that are read back, and made from its own."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        stops = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default
+        self.count += func in stops
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
+@pytest.mark.parametrize("name", ["lp_mean", "ep4", "mhca4", "aim4", "abmilp"])
+def test_a_step_never_makes_the_host_wait_for_the_device(
+    name: str,
+    optimizer: str,
+    setting: MakeSetting,
+    toy_stacks: MakeStacks,
+    patches: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    (fed,) = toy_stacks([setting(optimizer=optimizer, seed=seed) for seed in (0, 1)], name)
+    tokens = patches[0].mean(dim=1) if name == "lp_mean" else patches[0]
+    fed.stack.step(tokens, patches[1])  # makes the rates of many steps
+    with Stops() as stops:
+        fed.stack.step(tokens, patches[1])
+    assert stops.count == 0
