@@ -81,7 +81,7 @@ def compiled(kernel: Any, dim: int, dtype: torch.dtype, parts: int, blocks: Bloc
 
     from probe.fused.launch import kernel_constants
 
-    constants = {"KEEP_SCORES": True, **kernel_constants(dim, dtype, blocks, parts)}
+    constants = {"KEEP_SCORES": True, "HAS_ITEMS": True, **kernel_constants(dim, dtype, blocks, parts)}
     options = {name: constants.pop(name) for name in LAUNCH_OPTIONS}
     signature = signature_of(kernel, constants, dtype, torch.bfloat16 if parts == 1 else torch.float32)
     aligned = {
@@ -112,7 +112,7 @@ def signature_of(
     kernel: Any, constants: dict[str, object], dtype: torch.dtype, pooled: torch.dtype
 ) -> dict[str, str]:
     """The kind of every argument."""
-    kinds = {"tokens": POINTERS[dtype], "scales": "*fp16"}
+    kinds = {"tokens": POINTERS[dtype], "scales": "*fp16", "items": "*i64"}
     kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled])
     kinds |= dict.fromkeys(("images", "count", "num_queries", "image_stride", "query_stride"), "i32")
     kinds |= dict.fromkeys(constants, "constexpr")

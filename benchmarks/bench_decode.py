@@ -8,6 +8,8 @@ default: Pillow decodes, and timm's evaluation transform (bicubic, 224) resizes 
 in steps of 255. Decoders that are missing are named; for all: `pip install simplejpeg
 opencv-python-headless imagecodecs pyvips[binary]`.
 
+On a CUDA device nvJPEG, and `--decode device`, take part in batches of 64, beside one thread of the CPU.
+
 Tokens: the relative difference, root mean square, of the last block's tokens of ViT-S/16 with random weights.
 """
 
@@ -27,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from device_decoders import DECODING, PREPARING, OnDevice, device_decoder, device_way
 from measure import Contender, Section, compare, take_turns
 from PIL import Image
 from pydantic import Field, PositiveInt
@@ -152,7 +155,12 @@ def speeds(
     chosen = [files[number % len(files)] for number in range(count)]
     size = sum(map(len, chosen)) // count
     made = [
-        Contender(label, partial(_run, decode, chosen), size, "ceiling" if label == REFERENCE else "other")
+        Contender(
+            label,
+            partial(decode.run if isinstance(decode, OnDevice) else partial(_run, decode), chosen),
+            size,
+            "ceiling" if label == REFERENCE else "other",
+        )
         for label, decode in contenders.items()
     ]
     return compare(title, title, made, take_turns(made, options.rounds, title))
@@ -217,6 +225,10 @@ def run(options: DecodeOptions) -> None:
     facts, backbone = machine_facts(), open_backbone(MODEL, weights="none")
     decoding, missing = decoders()
     preparing = ways(backbone.transform)
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        decoding[DECODING] = device_decoder(device)
+        preparing[PREPARING] = device_way(device, backbone.transform)
     sections, found = [], []
     rounding = 0.0
     for name, size in SIZES.items():
@@ -235,6 +247,9 @@ def run(options: DecodeOptions) -> None:
     CONSOLE.print(f"storing tokens as float16 changes them by {rounding:.1e}")
     if missing:
         CONSOLE.print(f"not installed: {', '.join(missing)}")
+    left_out = [label for label in (DECODING, PREPARING) if label not in decoding | preparing]
+    if left_out:
+        CONSOLE.print(f"left out, as there is no CUDA device: {'; '.join(left_out)}")
     keep(
         options,
         sections,
@@ -244,6 +259,7 @@ def run(options: DecodeOptions) -> None:
         differences=[row for rows in found for row in rows],
         float16_rounding=rounding,
         not_installed=missing,
+        left_out=left_out,
     )
 
 

@@ -31,13 +31,12 @@ from statistics import median
 from typing import Annotated
 
 import torch
-import tyro
 from bench_pipeline import make_images
 from extraction_work import Work, prepare
 from files import scratch
 from measure import Contender, Section, compare, take_turns
 from pydantic import Field, PositiveInt
-from report import CONSOLE, machine_facts, print_section, save
+from report import CONSOLE, JsonFile, machine_facts, print_section, save
 
 from cache import chosen_device
 from configs import FrozenModel, Names, UserError, in_bytes, optional, parse, run_command
@@ -78,9 +77,7 @@ class ExtractBenchOptions(FrozenModel):
     channels_last: bool = Field(default=False, description="as of extract")
     rounds: PositiveInt = Field(default=3, description="turns of each contender")
     quick: bool = Field(default=False, description="few images, to see that it runs; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
 
     @property
     def models(self) -> dict[str, tuple[str, int]]:
@@ -91,6 +88,8 @@ class ExtractBenchOptions(FrozenModel):
 def compare_in_memory(title: str, work: Work, jpeg_bytes: int, rounds: int) -> Section:
     """The forward pass with and without the store, of images that are decoded already."""
     batches = list(work.decoded())
+    if work.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(work.device)  # of the model before
     work.forward(batches)  # the first pass also compiles, and sets the libraries up
     contenders = [
         Contender(FORWARD, lambda: work.forward(batches), jpeg_bytes, "ceiling"),

@@ -22,7 +22,6 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-import tyro
 from bench_pipeline import make_images
 from extraction_work import Work, prepare
 from files import scratch
@@ -30,7 +29,7 @@ from generated_store import CLASSES, NAME, Generated, generate, seconds_of_an_im
 from imagenet_projection import EPOCHS, SWEEP, TRAIN_IMAGES, Measured, Projection, projected
 from published_probes import published_probe
 from pydantic import Field, PositiveInt
-from report import CONSOLE, machine_facts, save
+from report import CONSOLE, JsonFile, machine_facts, save
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -63,9 +62,7 @@ class ImagenetBenchOptions(FrozenModel):
         default=None, description="cuda, cpu, …; without it, the fastest there is"
     )
     quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
 
     def resolved(self) -> ImagenetBenchOptions:
         """With the tiny sizes, where these are wanted."""

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
 from files import scratch
 from generated_store import Generated, generate, trial_stack
 from own_store import open_store
 from pydantic import Field, PositiveInt
-from report import CONSOLE, machine_facts, save
+from report import CONSOLE, JsonFile, machine_facts, save
 from torch.profiler import ProfilerActivity, profile
 
 from cache import Residency, TokenBatch, TokenDtype, TokenLoader
@@ -49,9 +48,7 @@ class TransferBenchOptions(FrozenModel):
     records: PositiveInt = Field(default=32768, description="images in the store, a multiple of 1,024")
     batch_size: PositiveInt = Field(default=1024, description="images in a step")
     quick: bool = Field(default=False, description="tiny sizes, also on a CPU; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
     trace: Annotated[Path | None, optional("FILE.json")] = Field(
         default=None, description="save a trace of some steps; not by default"
     )
@@ -101,7 +98,8 @@ def measure(
     loader = TokenLoader(
         dataset, workload.batch, shuffle=True, drop_last=True, device=device, residency=Residency("host", 0)
     )
-    fed = FedStack(trial_stack(workload, 1, len(loader), device), TokenInputs("pre", None, None))
+    inputs = TokenInputs("pre", None, None, kernel="auto")  # as `probe` has it
+    fed = FedStack(trial_stack(workload, 1, len(loader), device), inputs)
     held = next(iter(loader))
     train_epoch([fed], ((held,) for _ in range(3)))  # libraries are set up
     seconds = {"loader": min(drained(iter(loader), device) for _ in range(3))}

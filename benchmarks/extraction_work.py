@@ -50,7 +50,7 @@ class Work:
             [batch for shard in shards for batch in shard],
             split_views(manifest, self.backbone.transform),
             workers=options.decoding_processes,
-            pin_memory=self.device.type == "cuda",
+            device=self.device,
         )
 
     def patches(self, images: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from files import drop_from_cache
 from own_store import open_store, write_store
 from workload import Workload
 
-from cache import Residency, Tier, TokenDtype
+from cache import Residency, Tier, TokenDtype, give_back_device_memory
 from configs import RecipeConfig
 from probe import FedStack, TokenInputs, TrainingSetting, TrialStack, train_epoch
 from probe.cost import probe_cost
@@ -79,6 +79,7 @@ def seconds_of_an_image(
     """
     if device.type == "cpu":
         keep_freed_memory()
+    give_back_device_memory()  # of the tier before
     dataset = open_store(folder)
     recipe = recipe_of(workload.batch)
     side = math.isqrt(workload.tokens)
@@ -87,7 +88,8 @@ def seconds_of_an_image(
     size = trial_bytes(cost, recipe, workload.batch)
     passes = plan_passes(range(trials), [size] * trials, training_memory(device, held))
     steps = len(dataset) // workload.batch
-    fed = FedStack(trial_stack(workload, len(passes[0]), steps, device), TokenInputs("pre", None, None))
+    inputs = TokenInputs("pre", None, None, kernel="auto")  # as `probe` has it
+    fed = FedStack(trial_stack(workload, len(passes[0]), steps, device), inputs)
     residency = Residency(tier, 16 * workload.batch * dataset.record_bytes)
     batches = SplitBatches([dataset], workload.batch, residency=residency, device=device, training=True)
     seconds = 0.0

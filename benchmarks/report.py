@@ -41,14 +41,20 @@ CONSOLE = Console(width=None if Console().is_terminal else 100)
 
 COLOURS = {"ours": "bold green", "ceiling": "dim", "other": ""}
 
+JsonFile = Annotated[
+    Path | None,
+    tyro.conf.arg(name="json"),
+    optional("FILE"),
+    Field(description="save every number and the facts of the machine; not by default"),
+]
+"""`--json` of every benchmark; the field is called `json_`, since pydantic has a method of that name."""
+
 
 class ResultOptions(FrozenModel):
     """What every benchmark can be told of its results."""
 
     quick: bool = Field(default=False, description="tiny sizes, to see that it runs; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
     chart: Annotated[Path | None, optional("FILE.svg|png")] = Field(
         default=None, description="draw a bar chart; not by default"
     )

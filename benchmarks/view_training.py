@@ -119,7 +119,7 @@ class FreshViews:
             [batch.index.tolist() for batch in batches],
             self._views(number),
             workers=1,
-            pin_memory=False,
+            device=torch.device("cpu"),
         )
         wanted = (images for images in loaded if self._augment is None or images.view == 1)
         for batch, images in zip(batches, wanted, strict=True):

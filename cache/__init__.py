@@ -14,7 +14,7 @@ this one are stores, not code. The rooms:
   `batch` (what a probe gets)
 - batches: `loader` → `residency` (device, host or stream), `resident` and `streamed` (its two sources),
   `stream_plan`, `epoch_order`, `batching` (which items make a batch), `read_ahead` and `page_cache` (before
-  they are needed), `batch_buffers`, `rows` (copying), `free_memory`
+  they are needed), `batch_buffers`, `rows` (copying), `device_copies`, `free_memory`, `out_of_memory`
 - `cache info`, `verify`, `rm`: `info`, `verify`, `remove`; `cache repair` (in extract): `shard_repair`
 - `cache derive`: `derive_options` → `derive_plan` (with `derived_arrays`, `subset`, `grid`) → `derive` (with
   `derived_tokens`)
@@ -30,7 +30,7 @@ from cache.device import chosen_device, launch, leaving_in_order
 from cache.disk_space import free_bytes, missing_bytes
 from cache.encode import Encoded, decode, encode, refuse_unless_finite
 from cache.final_norm import FinalNorm
-from cache.free_memory import free_device_memory, free_host_memory
+from cache.free_memory import free_device_memory, free_host_memory, give_back_device_memory
 from cache.info import split_info
 from cache.loader import TokenLoader
 from cache.manifest import (
@@ -45,8 +45,10 @@ from cache.manifest import (
     differences,
     stored_split,
 )
+from cache.out_of_memory import is_out_of_memory
 from cache.permutation import random_bits, seeded_permutation
 from cache.residency import Residency, Tier, choose_residency
+from cache.resident import ResidentBatch
 from cache.shard_repair import ShardRepair, ShardResult
 from cache.shard_writer import ShardWriter
 from cache.split_reader import SplitReader
@@ -71,6 +73,7 @@ __all__ = [
     "Encoded",
     "FinalNorm",
     "Residency",
+    "ResidentBatch",
     "ShardRepair",
     "ShardResult",
     "ShardWriter",
@@ -97,6 +100,8 @@ __all__ = [
     "free_bytes",
     "free_device_memory",
     "free_host_memory",
+    "give_back_device_memory",
+    "is_out_of_memory",
     "launch",
     "leaving_in_order",
     "missing_bytes",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -12,6 +16,7 @@ import torch.distributed.nn  # early: a process group that is there when it is i
 from accelerate import PartialState
 
 from configs import UserError
+from configs.command_line import EXIT_BAD_INPUT
 
 LONGEST_WAIT = timedelta(days=30)
 """For another process, which computes alone or has more shards; torch's own is 10 or 30 minutes. When one has
@@ -31,31 +36,85 @@ def launch(device: str | None = None) -> PartialState:
 def leaving_in_order() -> Iterator[None]:
     """In the end, or at a refusal, stop the threads that talk to other processes.
 
-    Some abort a process that ends with them at work.
+    Some abort a process that ends with them at work. Those of NCCL are left alone at a refusal: stopping them
+    waits for what the other processes have begun, which this one has no more part in. Once the refusal is
+    said, the process ends without them.
     """
     try:
         yield
-    except (UserError, SystemExit):
-        _leave()
+    except (UserError, SystemExit) as error:
+        if _talking() and "nccl" in dist.get_backend():
+            code = error.code if isinstance(error, SystemExit) else EXIT_BAD_INPUT
+            atexit.register(_end, code if isinstance(code, int) else EXIT_BAD_INPUT)
+        else:
+            _leave()
         raise
     _leave()
 
 
+def _talking() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
 def _leave() -> None:
-    if dist.is_available() and dist.is_initialized():
+    if _talking():
         dist.destroy_process_group()
+
+
+def _end(code: int) -> None:
+    """End this process with nothing but what it printed being waited for; its launcher ends the others."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def chosen_device(name: str | None) -> torch.device:
     """The device `name`, or the fastest there is: what processes that work together then talk by way of.
 
-    Raises `UserError` where it cannot be used.
+    From now on it is the current one, and float32 is computed as float32. Raises `UserError` where it cannot
+    be used.
     """
+    _keep_float32()
     if name is None:
         return torch.device(launch().device)
+    _launch_on(name)
     try:
         torch.ones(1, device=name).item()  # `meta` has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    launch(name)
-    return torch.device(name)
+    device, own = torch.device(name), torch.device(launch(name).device)
+    if ":" not in name:
+        return own if own.type == device.type else device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or events, and memory for copies, would be the first device's
+    return device
+
+
+def _launch_on(name: str) -> None:
+    """Of several processes, let each have a device of its own before any computes.
+
+    On the first tensor's device a context takes memory: without this, of all processes on the first GPU.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    kind, _, index = name.partition(":")
+    if processes == 1 or kind == "cpu":
+        return
+    if index:
+        raise UserError(
+            f"--device {name} names one device for {processes} processes: give --device {kind}, and each "
+            "takes its own"
+        )
+    if kind == "cuda" and torch.cuda.is_available():
+        launch(name)
+
+
+def _keep_float32() -> None:
+    """Convolutions and matrix products in float32, where NVIDIA's libraries may take TF32, of 11 bits.
+
+    cuDNN's convolutions do so unless told otherwise.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of another way, after which reading these settings fails
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False

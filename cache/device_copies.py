@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 
 import torch
 
 from cache.batch import TokenBatch
 
 AHEAD = 2
-"""Batches whose copies are under way, or done, while the current one is used."""
+"""Batches whose copies are under way, or done, while the current one is used; and steps that wait for the
+device while the next copy begins."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +26,37 @@ class _Copy:
 
 
 def copied_ahead(batches: Iterator[TokenBatch], device: torch.device) -> Iterator[TokenBatch]:
-    """`batches` (page-locked) on `device`, in order, copied on a stream of their own, `AHEAD` at a time.
+    """`batches` on `device`, in order, copied on a stream of their own, `AHEAD` at a time.
 
-    What is given may be used on the stream that is current then, as if it had been copied there.
+    What is given may be used on the stream that is current then, as if it had been copied there. A copy
+    begins once that stream has done the work on all batches but the last `AHEAD`: a host that runs further
+    ahead would fill the device with batches.
     """
-    stream = torch.cuda.Stream(device)
+    stream = _copying_stream(device)
     under_way: deque[_Copy] = deque()
+    used: deque[torch.cuda.Event] = deque()
     for batch in batches:
+        if len(used) > AHEAD:
+            used.popleft().synchronize()
         under_way.append(_started(batch, device, stream))
         if len(under_way) > AHEAD:
             yield _arrived(under_way.popleft(), device)
+            used.append(torch.cuda.current_stream(device).record_event())
     while under_way:
         yield _arrived(under_way.popleft(), device)
 
 
+@cache
+def _copying_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: torch keeps the memory of freed batches for the stream that they were made on."""
+    return torch.cuda.Stream(device)
+
+
 def _started(batch: TokenBatch, device: torch.device, stream: torch.cuda.Stream) -> _Copy:
+    source = batch.pin_memory()  # labels and numbers; tokens are page-locked, and stay where they are
     with torch.cuda.stream(stream):
-        copy = batch.to(device, non_blocking=True)
-    return _Copy(batch, copy, stream.record_event())
+        copy = source.to(device, non_blocking=True)
+    return _Copy(source, copy, stream.record_event())
 
 
 def _arrived(copy: _Copy, device: torch.device) -> TokenBatch:

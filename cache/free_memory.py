@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import psutil
@@ -49,5 +50,18 @@ def _free_in_group(folder: Path) -> int | None:
 
 
 def free_device_memory(device: torch.device) -> int:
-    """Bytes that are free on an accelerator; 0 for the CPU, whose memory is the host's."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+    """Bytes that this process may still use on an accelerator; 0 for the CPU, whose memory is the host's.
+
+    That is what is free there, and what torch keeps of freed tensors for the next ones
+    (`memory_reserved` − `memory_allocated`).
+    """
+    if device.type != "cuda":
+        return 0
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
+def give_back_device_memory() -> None:
+    """What torch keeps of freed tensors, in pieces that a larger tensor may not fit."""
+    gc.collect()  # modules and optimisers refer to one another
+    torch.cuda.empty_cache()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,39 @@ from cache.batch import TokenArray, TokenBatch
 from cache.dataset import TokenDataset
 from cache.rows import copy_rows
 from cache.stream_plan import READ_BYTES, READS_IN_FLIGHT, runs_of_items
+
+
+def _gathered(kind: TokenArray) -> Any:
+    return cached_property(lambda batch: batch.gather(kind))
+
+
+class ResidentBatch(TokenBatch):
+    """A batch of tokens that lie on the device whole: `items` (B,) of the `resident` arrays.
+
+    An array is gathered when it is first asked for, by who cannot read it where it is.
+    """
+
+    resident: Mapping[TokenArray, torch.Tensor]
+    items: torch.Tensor
+
+    def __init__(
+        self,
+        labels: torch.Tensor,
+        index: torch.Tensor,
+        resident: Mapping[TokenArray, torch.Tensor],
+        items: torch.Tensor,
+    ) -> None:
+        self.__dict__.update(labels=labels, index=index, resident=resident, items=items)
+
+    patches = _gathered("patches")
+    prefix = _gathered("prefix")
+    mean = _gathered("mean")
+    mean_normed = _gathered("mean_normed")
+    patches_scale = _gathered("patches_scale")
+
+    def gather(self, kind: TokenArray) -> torch.Tensor | None:
+        """An array of the batch's own, or None where it was not asked for."""
+        return self.resident[kind][self.items] if kind in self.resident else None
 
 
 class ResidentTokens:
@@ -65,9 +100,5 @@ class ResidentTokens:
         order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *batches])).to(self._labels.device)
         return map(self._batch, order.split(sizes))
 
-    def _batch(self, chosen: torch.Tensor) -> TokenBatch:
-        return TokenBatch(
-            labels=self._labels[chosen],
-            index=self._index[chosen],
-            **{kind: tensor[chosen] for kind, tensor in self._tensors.items()},
-        )
+    def _batch(self, items: torch.Tensor) -> ResidentBatch:
+        return ResidentBatch(self._labels[items], self._index[items], self._tensors, items)

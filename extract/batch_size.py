@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from cache import is_out_of_memory
 from configs import UserError
 from extract.image_loader import ImageBatch
 from extract.token_writer import AHEAD
@@ -27,8 +28,8 @@ AT_ONCE = AHEAD + 2
 def fastest_batch_size(seconds: Callable[[int], float], most: int) -> int:
     """The power of two, up to `most`, from which twice as many gain nothing, or do not fit.
 
-    `seconds`: what a batch of so many images takes; raises `torch.OutOfMemoryError` where it does not fit.
-    Raises `UserError` when not even one image fits.
+    `seconds`: what a batch of so many images takes; where it does not fit, it raises an error of which
+    `is_out_of_memory` says so. Raises `UserError` when not even one image fits.
     """
     size = min(FIRST, 1 << (most.bit_length() - 1))
     while (taken := _unless_out_of_memory(seconds, size)) is None:
@@ -46,8 +47,10 @@ def fastest_batch_size(seconds: Callable[[int], float], most: int) -> int:
 def _unless_out_of_memory(seconds: Callable[[int], float], size: int) -> float | None:
     try:
         return seconds(size)
-    except torch.OutOfMemoryError:
-        pass  # the error holds on to the tensors of the failed pass until here
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # until here the error holds on to the tensors of the failed pass
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None

@@ -28,6 +28,7 @@ from cache import (
 from configs import parse, run_command
 from extract.backbone import Backbone
 from extract.backbone_table import show_backbones
+from extract.device_decoding import require_decoding
 from extract.disk_space import require_space
 from extract.open_backbone import open_backbone
 from extract.options import ExtractOptions, TokenOptions, chosen_blocks, require_training_split
@@ -68,6 +69,7 @@ def extract(options: ExtractOptions) -> None:
     backbone.decode_as(options.decoding)
     blocks = chosen_blocks(options.blocks, len(backbone.blocks))
     device = chosen_device(options.device)
+    require_decoding(backbone.transform, device)
     store = options.out or Path("cache") / backbone.name
     plans = {
         split: plan_split(backbone, dataset, split, source, store=store, blocks=blocks, options=options)

@@ -1,26 +1,29 @@
-"""Decoding images in worker processes, in the order that records are written."""
+"""Reading images in worker processes, in the order that records are written."""
 
 from __future__ import annotations
 
 import signal
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.multiprocessing import Pipe, Process
 
 from configs import UserError
+from extract.batch_reader import BatchReader, PixelReader
+from extract.device_decoding import DeviceReader
 from extract.image_views import ImageViews
-from extract.images import to_rgb, why_unreadable
 from extract.sources import ImageSource
 
 AHEAD = 2
-"""Batches that each worker has: one that it decodes, one that waits to be fetched."""
+"""Batches that each worker has: one that it reads, one that waits to be fetched."""
+
+HERE = (0, 0)
+"""The place of the main process where it reads itself."""
 
 _REMEDIES: dict[int, str] = {
     signal.SIGKILL: "if memory ran out, give fewer --workers",
@@ -30,7 +33,10 @@ _REMEDIES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """One view of consecutive records: images (B, 3, H, W) uint8; those that could not be read are zeros."""
+    """One view of consecutive records: images (B, 3, H, W) uint8; those that could not be read are zeros.
+
+    They are on the CPU, or where the device decodes, on the device.
+    """
 
     records: tuple[int, ...]
     images: torch.Tensor
@@ -46,76 +52,62 @@ def load_images(
     views: ImageViews,
     *,
     workers: int,
-    pin_memory: bool,
+    device: torch.device,
 ) -> Iterator[ImageBatch]:
     """Read `batches` (lists of records) in order, each once for every view, decoding each image once.
 
-    `sample_id`: record → position in `source`.
-    `workers` processes decode, or without any this one. Raises `UserError` as soon as a worker has died.
+    `sample_id`: record → position in `source`. `device`: where the batches are used.
+    `workers` processes read, or without any this one. Raises `UserError` as soon as a worker has died.
     """
-    reader = _Reader(source, sample_id, views)
     workers = min(workers, len(batches))
     longest = max(map(len, batches), default=0)
-    size = (views.views, longest, *views.input_size)
-    slots = torch.empty(max(1, workers), AHEAD, *size, dtype=torch.uint8)
+    reader = _reader(source, sample_id, views, (workers, longest), device)
     if workers:
-        return _read_in_processes(reader, batches, slots.share_memory_(), pin_memory)
-    return _read_here(reader, batches, slots[0, 0], pin_memory)
+        return _read_in_processes(reader, batches, workers)
+    return _read_here(reader, batches)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """What a worker needs."""
-
-    source: ImageSource
-    sample_id: np.ndarray
-    views: ImageViews
-
-    def decoded(self, sample: int) -> Image.Image:
-        """The image as RGB."""
-        return to_rgb(self.source.load(sample), self.views.least_side)
-
-    def read(self, records: Sequence[int], images: np.ndarray, reading: torch.Tensor) -> dict[int, str]:
-        """Fill the first rows of `images` (V, …); what failed. `reading` (1,) is the sample at hand."""
-        failures = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow can read is taken, oddities and all
-            for row, record in enumerate(records):
-                sample = int(self.sample_id[record])
-                reading[0] = sample
-                try:
-                    images[:, row] = self.views(self.decoded(sample), sample)
-                except Exception as error:  # Pillow's plugins raise anything on damaged files
-                    images[:, row] = 0
-                    failures[row] = f"{self.source.describe(sample)}: {why_unreadable(error)}"
-        return failures
+def _reader(
+    source: ImageSource,
+    sample_id: np.ndarray,
+    views: ImageViews,
+    room: tuple[int, int],
+    device: torch.device,
+) -> BatchReader[Any]:
+    """What decodes where `views` say. `room`: workers, and images of the largest batch."""
+    if views.device_resize is not None:
+        return DeviceReader(source, sample_id, views.device_resize, views.input_size, device)
+    workers, longest = room
+    size = (max(1, workers), AHEAD, views.views, longest, *views.input_size)
+    slots = torch.empty(size, dtype=torch.uint8)
+    if workers:
+        slots.share_memory_()
+    return PixelReader(source, sample_id, views, slots, pin_memory=device.type == "cuda")
 
 
-def _read_here(
-    reader: _Reader, batches: Sequence[Sequence[int]], images: torch.Tensor, pin_memory: bool
-) -> Iterator[ImageBatch]:
+def _read_here(reader: BatchReader[Any], batches: Sequence[Sequence[int]]) -> Iterator[ImageBatch]:
     reading = torch.empty(1, dtype=torch.int64)
     for records in batches:
-        failures = reader.read(records, images.numpy(), reading)
+        images, failures = reader.images(HERE, records, reader.read(HERE, records, reading))
         for view, rows in enumerate(images):
-            yield ImageBatch(tuple(records), _copied(rows[: len(records)], pin_memory), failures, view)
+            yield ImageBatch(tuple(records), rows, failures, view)
 
 
 def _read_in_processes(
-    reader: _Reader, batches: Sequence[Sequence[int]], slots: torch.Tensor, pin_memory: bool
+    reader: BatchReader[Any], batches: Sequence[Sequence[int]], workers: int
 ) -> Iterator[ImageBatch]:
-    """Deal batch n to worker n modulo their number; a batch's slot is free for another once it is copied."""
+    """Deal batch n to worker n modulo their number; it is asked for more once a batch's images are taken."""
     team: list[_Worker] = []
     try:
-        for own in slots:
-            team.append(_Worker(reader, own, [worker.connection for worker in team]))
+        for number in range(workers):
+            team.append(_Worker(reader, number, [worker.connection for worker in team]))
         ahead = len(team) * AHEAD
         for number, records in enumerate(batches[:ahead]):
             team[number % len(team)].ask(number // len(team), records)
         for number, records in enumerate(batches):
             turn, place = divmod(number, len(team))
-            failures = _answer(team, place)
-            images = _copied(slots[place, turn % AHEAD, :, : len(records)], pin_memory)
+            answer = _answer(team, place)
+            images, failures = reader.images((place, turn % AHEAD), records, answer)
             if number + ahead < len(batches):
                 team[place].ask(turn, batches[number + ahead])
             for view, rows in enumerate(images):
@@ -129,23 +121,21 @@ def _read_in_processes(
 
 
 class _Worker:
-    """A process that decodes, the pipe to it, and the sample that it reads."""
+    """A process that reads, the pipe to it, and the sample that it reads."""
 
-    def __init__(self, reader: _Reader, slots: torch.Tensor, others: list[Connection]) -> None:
-        self.source = reader.source
+    def __init__(self, reader: BatchReader[Any], number: int, others: list[Connection]) -> None:
+        self.source, self.number = reader.source, number
         self.reading = torch.full((1,), -1, dtype=torch.int64).share_memory_()
         self.connection, theirs = Pipe()
         foreign = [*others, self.connection]
-        self.process = Process(
-            target=_serve, args=(theirs, foreign, reader, slots, self.reading), daemon=True
-        )
+        self.process = Process(target=_serve, args=(theirs, foreign, reader, self.reading), daemon=True)
         self.process.start()
         theirs.close()
 
     def ask(self, turn: int, records: Sequence[int]) -> None:
         """Send for a batch. That a worker has died is noticed where its answer is awaited."""
         with suppress(ConnectionError):
-            self.connection.send((turn % AHEAD, records))
+            self.connection.send(((self.number, turn % AHEAD), records))
 
     def death(self) -> UserError:
         """How it died, at which image, and what to do."""
@@ -159,11 +149,7 @@ class _Worker:
 
 
 def _serve(
-    connection: Connection,
-    foreign: list[Connection],
-    reader: _Reader,
-    slots: torch.Tensor,
-    reading: torch.Tensor,
+    connection: Connection, foreign: list[Connection], reader: BatchReader[Any], reading: torch.Tensor
 ) -> None:
     """Answer until the main process has enough, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends the workers
@@ -172,24 +158,18 @@ def _serve(
         inherited.close()
     with suppress(EOFError, ConnectionError):
         while True:
-            slot, records = connection.recv()
-            connection.send(reader.read(records, slots[slot].numpy(), reading))
+            place, records = connection.recv()
+            connection.send(reader.read(place, records, reading))
 
 
-def _answer(team: list[_Worker], place: int) -> dict[int, str]:
-    """What failed in the next batch of the worker at `place`. Raises `UserError` when any worker has died."""
+def _answer(team: list[_Worker], place: int) -> Any:
+    """To the next batch of the worker at `place`. Raises `UserError` when any worker has died."""
     worker = team[place]
     ready = wait([worker.connection, *(other.process.sentinel for other in team)])
     for other in team:
         if other.process.sentinel in ready:
             raise other.death()
     try:
-        failures: dict[int, str] = worker.connection.recv()
+        return worker.connection.recv()
     except (EOFError, ConnectionError):
         raise worker.death() from None
-    return failures
-
-
-def _copied(images: torch.Tensor, pin_memory: bool) -> torch.Tensor:
-    """`images` in memory of its own, page-locked where a device will fetch it."""
-    return torch.empty(images.shape, dtype=images.dtype, pin_memory=pin_memory).copy_(images)

@@ -14,7 +14,7 @@ from torchvision.transforms import functional as transforms
 
 from cache import SplitManifest, random_bits
 from configs import UserError
-from extract.transform import image_transform, least_side
+from extract.transform import DECODE, TorchResize, image_transform, least_side, torch_resize
 
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
@@ -57,6 +57,8 @@ class ImageViews:
     least_side: int | None = None
     """The shorter side that a JPEG keeps when it is decoded smaller; None: it is decoded whole."""
     crops: RandomCrops = AUGMENTATIONS["rrc_flip"]
+    device_resize: TorchResize | None = None
+    """What resizes JPEGs that the backbone's device decodes; None: data workers decode and resize all."""
 
     def __call__(self, image: Image.Image, sample: int) -> np.ndarray:
         augmented = (self._augmented(image, sample, view) for view in range(1, self.views))
@@ -75,7 +77,10 @@ class ImageViews:
 def plain_view(settings: dict[str, Any]) -> ImageViews:
     """The one view of an image that evaluation sees, under the backbone's transform `settings`."""
     return ImageViews(
-        image_transform(settings), tuple(settings["input_size"]), least_side=least_side(settings)
+        image_transform(settings),
+        tuple(settings["input_size"]),
+        least_side=least_side(settings),
+        device_resize=torch_resize(settings) if DECODE in settings else None,
     )
 
 

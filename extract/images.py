@@ -57,7 +57,7 @@ def to_rgb(image: Image.Image, least_side: int | None = None) -> Image.Image:
     if least_side is not None and image.format == "JPEG":
         image.draft(None, (least_side, least_side))
     image.load()  # a PNG's EXIF may follow its pixels
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = _UPRIGHT.get(orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode == "F":
         raise ValueError("floating-point pixels")
@@ -80,10 +80,10 @@ def why_unreadable(error: Exception) -> str:
     return text if said else f"{type(error).__name__}: {text}"
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """1 to 8; 1 where the EXIF data say nothing, or are damaged beside sound pixels."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow's parser of EXIF raises anything
         return 1
-    return orientation if isinstance(orientation, int) else 1
+    return found if isinstance(found, int) else 1

@@ -16,7 +16,7 @@ from configs import FrozenModel, Headings, Json, Known, Quiet, UserError, names,
 from extract.backbone import Amp
 from extract.batch_option import BatchSize
 from extract.part import Part, PartOption
-from extract.transform import DECODE_SCALE, RESIZE
+from extract.transform import DECODE, DECODE_SCALE, RESIZE
 
 MOST_VIEWS = 2**16
 AugmentationName = Literal["rrc_flip", "rrc_mild"]
@@ -135,7 +135,7 @@ class ExtractOptions(TokenOptions):
         "the store": (*TokenOptions.HEADINGS["the store"], "format", "shard_size", "seed"),
         "the machine": (
             *TokenOptions.HEADINGS["the machine"],
-            *("compile", "channels_last", "resize", "decode_scale"),
+            *("compile", "channels_last", "decode", "resize", "decode_scale"),
         ),
         "results": ("plan", "quiet", "json_"),
     }
@@ -176,6 +176,11 @@ class ExtractOptions(TokenOptions):
         default=False,
         description="compile the forward pass by torch.compile, in a minute or less; needs a C++ compiler",
     )
+    decode: Literal["workers", "device"] = Field(
+        default="workers",
+        description="what decodes and resizes JPEGs: the data workers, by Pillow, or the CUDA device of the "
+        "backbone, by nvJPEG and torch, whose pixels differ; see docs/extraction_speed.md",
+    )
     resize: Literal["pillow", "torch"] = Field(
         default="pillow",
         description="what resizes images: pillow, as the backbone's own transform, or torch, several times "
@@ -192,16 +197,22 @@ class ExtractOptions(TokenOptions):
     def decoding(self) -> dict[str, JsonValue]:
         """What these options add to the transform in the store's identity."""
         changes: dict[str, JsonValue] = {} if self.resize == "pillow" else {RESIZE: self.resize}
+        if self.decode == "device":
+            changes |= {DECODE: self.decode, RESIZE: "torch"}  # with --resize torch beside it, and without
         return changes if self.decode_scale is None else {**changes, DECODE_SCALE: self.decode_scale}
 
     @model_validator(mode="after")
     def _speed_is_of_the_plain_view(self) -> Self:
         if self.decoding and self.views > 1:
-            raise ValueError("--resize torch and --decode-scale are for one view: leave --views out")
+            raise ValueError(
+                "--decode device, --resize torch and --decode-scale are for one view: leave --views out"
+            )
+        if self.decode == "device" and self.decode_scale is not None:
+            raise ValueError("--decode device decodes at full size: leave --decode-scale out")
         if self.plan and (self.decoding or self.compile or self.channels_last):
             raise ValueError(
-                "--plan measures extraction without --resize, --decode-scale, --compile and --channels-last: "
-                "leave them out of it"
+                "--plan measures extraction without --decode, --resize, --decode-scale, --compile and "
+                "--channels-last: leave them out of it"
             )
         return self
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cache import SplitManifest, SplitWriter, launch, open_split_writer
+from cache import SplitManifest, SplitWriter, is_out_of_memory, launch, open_split_writer
 from configs import UserError
 from extract.backbone import Backbone
 from extract.computation import SettledPlan, settle
@@ -91,7 +91,7 @@ def _run(
         [batch for shard in shards for batch in shard_batches(plan.manifest, shard, batch_size)],
         split_views(plan.manifest, backbone.transform),
         workers=plan.options.decoding_processes,
-        pin_memory=device.type == "cuda",
+        device=device,
     )
     write_batches(batches, plan, backbone, source.labels[plan.sample_id], device, writer)
 
@@ -139,7 +139,9 @@ def _tokens(
 ) -> EncodedArrays:
     try:
         return encode_batch(batch, backbone, manifest, device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"a batch of {len(batch.records)} images does not fit on {device}: give a smaller --batch-size, "
             "or auto, and another --out, since a store keeps to one"

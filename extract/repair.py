@@ -98,7 +98,7 @@ def _load(
         batches,
         views,
         workers=extraction.workers,
-        pin_memory=extraction.device.type == "cuda",
+        device=extraction.device,
     )
 
 

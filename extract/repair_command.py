@@ -24,6 +24,7 @@ from cache import (
 from configs import FrozenModel, UserError, Verb, optional
 from extract.backbone import Amp, Backbone
 from extract.computation import require_compiler
+from extract.device_decoding import require_decoding
 from extract.open_backbone import open_backbone
 from extract.options import BackboneName, DatasetName, Device, HubColumn, decoding_processes
 from extract.repair import Extraction, repair_shards
@@ -89,7 +90,9 @@ def _backbone_of(store: Store, options: RepairOptions) -> Backbone:
     found = differences(stored.model_dump(mode="json"), backbone.identity().model_dump(mode="json"))
     if found:
         raise UserError(f"{store.folder} was extracted by another backbone: {'; '.join(found)}")
-    backbone.place_on(chosen_device(options.device))
+    device = chosen_device(options.device)
+    require_decoding(backbone.transform, device)
+    backbone.place_on(device)
     return backbone
 
 

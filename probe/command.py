@@ -15,8 +15,6 @@ from probe.listing import DescribeOptions, ListOptions, describe_probe, list_pro
 from probe.options import FitOptions
 from probe.reporting.command import ReportOptions, report_runs
 
-INTERRUPTED = "interrupted: the same command goes on from the last checkpoint"
-
 
 def complete(options: CompletionOptions) -> None:
     """`probe completion`: of this command and those that it stands on, which are slow to import."""
@@ -32,7 +30,7 @@ def complete(options: CompletionOptions) -> None:
 
 
 VERBS = {
-    "fit": Verb(FitOptions, lambda options: run_fit(with_sweep(options)), INTERRUPTED),
+    "fit": Verb(FitOptions, lambda options: run_fit(with_sweep(options))),
     "list": Verb(ListOptions, list_probes),
     "describe": Verb(DescribeOptions, describe_probe),
     "report": Verb(ReportOptions, report_runs),

@@ -27,7 +27,7 @@ from probe.report import print_answers, print_answers_as_json
 from probe.reporting import read_run, write_report
 from probe.result_rows import closed_form_rows, trial_rows
 from probe.run_display import RunDisplay
-from probe.run_folder import RunFolder, RunPlace, find_place
+from probe.run_folder import RunFolder, RunPlace, find_place, telling_how_to_go_on
 from probe.selection import Answer, answers
 from probe.tracking import require_trackers
 from probe.trial_run import TrialRun
@@ -66,27 +66,32 @@ def _run(options: FitOptions, device: torch.device) -> list[Answer]:
         parts = plan_parts(options, data, specs, held_out, memory)
     config = identity | {"training_memory": memory, "residency": asdict(residency)}
     display = RunDisplay(shown=first_process() and not options.quiet)
-    with _opened(place, config, options) as folder, display:
-        run = TrialRun(options, data, parts, residency, held_out > 0, place.folder, folder, display)
-        run.go()
-        closed_form = decided(lambda: _closed_form(options, data, display))
-        found, costs = answers(run.outcomes), run.costs()
-        if folder is not None:
-            _finish(folder, data.evaluation, run.outcomes, costs, found, closed_form)
-    found += [result.answer for result in closed_form]
-    cost_of = {outcome.name: cost for outcome, cost in zip(run.outcomes, costs, strict=True)}
-    show = print_answers_as_json if options.json_ else print_answers
-    show(
-        found,
-        [cost_of[answer.trials[0]] if answer.trials else None for answer in found],
-        data.evaluation.name,
-        place.folder,
-    )
-    if folder is not None and options.report:
-        page = write_report([read_run(place.folder)], place.folder)
-        if not options.json_:
-            print(f"report:  {page}")
-    return found
+    with telling_how_to_go_on(place.folder):
+        with _opened(place, config, options) as folder, display:
+            run = TrialRun(options, data, parts, residency, held_out > 0, place.folder, folder, display)
+            run.go()
+            closed_form = decided(lambda: _closed_form(options, data, display))
+            found, costs = answers(run.outcomes), run.costs()
+            if folder is not None:
+                _finish(folder, data.evaluation, run.outcomes, costs, found, closed_form)
+        found += [result.answer for result in closed_form]
+        cost_of = {outcome.name: cost for outcome, cost in zip(run.outcomes, costs, strict=True)}
+        show = print_answers_as_json if options.json_ else print_answers
+        show(
+            found,
+            [cost_of[answer.trials[0]] if answer.trials else None for answer in found],
+            data.evaluation.name,
+            place.folder,
+        )
+        if folder is not None and options.report:
+            page = write_report(
+                [read_run(place.folder)],
+                place.folder,
+                instead=f"`probe report {place.folder} --out FOLDER` writes it elsewhere",
+            )
+            if not options.json_:
+                print(f"report:  {page}")
+        return found
 
 
 def _finish(

@@ -6,8 +6,8 @@ import csv
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -72,6 +72,21 @@ def _place(folder: Path, identity: Mapping[str, Any]) -> RunPlace | None:
     if not same:
         return None
     return RunPlace(folder, config if (folder / CHECKPOINT).exists() else None)
+
+
+@contextmanager
+def telling_how_to_go_on(folder: Path) -> Iterator[None]:
+    """After Ctrl-C, what the run's folder holds says what becomes of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / RESULTS).exists():
+            then = f"the run is finished, its results are in {folder}"
+        elif (folder / CHECKPOINT).exists():
+            then = "the same command goes on from the last checkpoint"
+        else:
+            then = "there is no checkpoint yet, the same command begins again"
+        raise KeyboardInterrupt(f"interrupted: {then}") from None
 
 
 def _as_read_again(value: Any) -> Any:

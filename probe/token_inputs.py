@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from cache import FinalNorm, TokenArray, TokenBatch
+from cache import FinalNorm, ResidentBatch, TokenArray, TokenBatch
 from configs import TokenState, UserError
 from probe.fused import StoredTokens
 from probe.names import TokenSet
@@ -69,12 +69,19 @@ class TokenInputs:
 
         That is patches of one block before the final norm, in 16 or 8 bits, on a CUDA device.
         """
-        patches = blocks[0].patches
+        batch = blocks[0]
         if self.kernel == "plain" or (self.state, token_set, len(blocks)) != ("pre", "patches", 1):
             return None
-        if patches is None or patches.device.type not in DEVICES or patches.dtype == torch.float32:
+        if batch.labels.device.type not in DEVICES:
             return None
-        return StoredTokens(patches, blocks[0].patches_scale, self.precision)
+        if isinstance(batch, ResidentBatch):
+            patches, scales = (batch.resident.get(kind) for kind in ("patches", "patches_scale"))
+            items: torch.Tensor | None = batch.items
+        else:
+            patches, scales, items = batch.patches, batch.patches_scale, None
+        if patches is None or patches.dtype == torch.float32:
+            return None
+        return StoredTokens(patches, scales, self.precision, items)
 
     def _combined(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         if len(tokens) == 1:

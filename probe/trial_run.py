@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cache import Residency, launch
+from cache import Residency, give_back_device_memory, is_out_of_memory, launch
 from configs import RecipeConfig, UserError
 from probe.checkpoint import Checkpoint, Progress
 from probe.cost import ProbeCost
@@ -73,6 +72,7 @@ class TrialRun:
             if not self._trained(self._progress.passes, tensors):
                 self._divide(self._progress.passes)
             tensors = {}
+            give_back_device_memory()
 
     def _take_up(self) -> dict[str, torch.Tensor]:
         found = decided(self._checkpoint.load)
@@ -93,7 +93,9 @@ class TrialRun:
         """Train a pass; False where the device's memory does not suffice. What it needed is given back."""
         try:
             self._train(number, tensors)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if launch().num_processes > 1:  # the others are in the middle of a step
                 raise UserError(
                     f"no memory on {self._data.device} for {len(self._parts[number].specs)} trials at once: "
@@ -104,8 +106,6 @@ class TrialRun:
 
     def _divide(self, number: int) -> None:
         """Train a pass as two: each trial's numbers are those it has alone, whatever it is trained with."""
-        gc.collect()  # the stacks refer to one another
-        torch.cuda.empty_cache()
         trials = len(self._parts[number].specs)
         self._parts[number : number + 1] = halves(self._parts[number])
         self._display.say(

@@ -19,7 +19,7 @@ class Verb:
     options: type[FrozenModel]
     run: Callable[[Any], object]
     interrupted: str = "interrupted"
-    """What is said after Ctrl-C."""
+    """What is said after Ctrl-C, unless `run` has said more by then: in a `KeyboardInterrupt` of its own."""
 
 
 def run_verb(prog: str, verbs: Mapping[str, Verb], words: Sequence[str]) -> None:
@@ -35,5 +35,5 @@ def run_verb(prog: str, verbs: Mapping[str, Verb], words: Sequence[str]) -> None
     verb = verbs[name]
     try:
         verb.run(parse(verb.options, prog=f"{prog} {name}", argv=rest))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(verb.interrupted) from None
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(error) or verb.interrupted) from None

@@ -60,6 +60,11 @@ class Dit(TokenModel):
         self.vae = LatentEncoder()
         self.x_embedder = nn.Conv2d(LATENT_CHANNELS, dim, 2, stride=2)
         self.pos_embed = nn.Parameter(torch.zeros(1, (latent_size // 2) ** 2, dim))
+        self._noise = torch.empty(0)  # no buffer: the hash of the weights holds all of these
+        if noise_seed is not None:
+            shape = LATENT_CHANNELS, latent_size, latent_size
+            generator = torch.Generator().manual_seed(noise_seed)  # on the host: the same on every device
+            self._noise = torch.randn(shape, generator=generator, device="cpu")
         self.t_embedder = nn.Sequential(nn.Linear(TIME_CHANNELS, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.y_embedder = nn.Embedding(CLASSES + 1, dim)
         self.blocks = nn.ModuleList(_Block(dim, num_heads) for _ in range(depth))
@@ -95,9 +100,8 @@ class Dit(TokenModel):
             return latents
         kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64), dim=0)
         share = float(kept[self.timestep])
-        generator = torch.Generator().manual_seed(self.noise_seed)  # on the host: the same on every device
-        noise = torch.randn(latents.shape[1:], generator=generator, device="cpu")
-        return math.sqrt(share) * latents + math.sqrt(1 - share) * noise.to(latents.device)
+        self._noise = self._noise.to(latents.device)  # copied once
+        return math.sqrt(share) * latents + math.sqrt(1 - share) * self._noise
 
 
 class _Block(nn.Module):

@@ -14,6 +14,7 @@ from cache import (
     DatasetIdentity,
     SplitManifest,
     chosen_device,
+    is_out_of_memory,
     seeded_permutation,
     stored_split,
 )
@@ -88,7 +89,9 @@ def backbone_rate(work: Work, backbone: Backbone) -> tuple[Measured, int]:
             spent = [seconds(count), seconds(count)]
         while sum(spent) < SECONDS:
             spent.append(seconds(count))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"a batch of {count} images does not fit on {device}: use a smaller --batch-size"
         ) from None
@@ -158,7 +161,7 @@ def _batches(work: Work, images: ImageSource, batch_size: int) -> Iterator[Image
         [range(start, start + batch_size) for start in range(0, LONGEST_RUN - batch_size + 1, batch_size)],
         ImageViews(image_transform(transform), tuple(transform["input_size"])),
         workers=work.options.decoding_processes,
-        pin_memory=chosen_device(work.options.device).type == "cuda",
+        device=chosen_device(work.options.device),
     )
 
 

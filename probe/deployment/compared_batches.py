@@ -63,7 +63,7 @@ class ComparedBatches:
             batches,
             views,
             workers=self._workers,
-            pin_memory=device.type == "cuda",
+            device=device,
         ):
             for why in images.failures.values():
                 raise UserError(f"cannot read {why}: the store was made when it could be read")

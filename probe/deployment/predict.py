@@ -94,13 +94,13 @@ def predictions(
         batches,
         plain_view(classifier.backbone.transform),
         workers=options.workers if len(batches) > 1 else 0,
-        pin_memory=device.type == "cuda",
+        device=device,
     ):
         probabilities, maps = _computed(classifier, batch.images.to(device, non_blocking=True), overlays)
         for row, number in enumerate(batch.records):
             path = source.describe(number)
             if overlays is not None and row not in batch.failures:
-                overlays.write(number, path, batch.images[row], maps[row])
+                overlays.write(number, path, batch.images[row].cpu(), maps[row])
             if row in batch.failures:
                 yield Prediction(path, error=batch.failures[row].removeprefix(f"{path}: "))
             else:

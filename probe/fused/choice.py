@@ -50,7 +50,8 @@ def chosen_blocks(tokens: StoredTokens, num_queries: int) -> tuple[Blocks, int] 
     """Blocks and parts with which to fuse; None: the plain path. Checks once that they compute."""
     dtype, device = tokens.values.dtype, tokens.values.device
     parts = PARTS.get(dtype, 1) if tokens.precision == torch.float32 else 1
-    blocks = fused_attention_fits(device, dtype, tuple(tokens.values.shape), num_queries, parts)
+    shape = len(tokens), *tokens.values.shape[1:]
+    blocks = fused_attention_fits(device, dtype, shape, num_queries, parts)
     if blocks is None or not _computes(device, dtype, tokens.values.shape[-1], blocks, parts):
         return None
     return blocks, parts

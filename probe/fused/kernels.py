@@ -35,6 +35,7 @@ from probe.fused.tiles import (
     change_factors,
     dot_rows,
     in_parts,
+    item_of,
     load_rows,
     multiply_block,
     store_rows,
@@ -47,8 +48,9 @@ from probe.fused.tiles import (
 
 @triton.jit
 def pool_forward(
-    tokens,  # (B, N, D)
-    scales,  # (B, N + D) float16, of int8 tokens: of the tokens, then the factors of the channels
+    tokens,  # (S, N, D)
+    scales,  # (S, N + D) float16, of int8 tokens: of the tokens, then the factors of the channels
+    items,  # (B,) int64, if HAS_ITEMS: which of S each image is; else image b is b
     queries,  # (Q, D)
     pooled,  # (B, Q, D) float32, or 16 bits, written
     scores,  # (B, N, Q) float32, written if KEEP_SCORES
@@ -57,6 +59,7 @@ def pool_forward(
     count,
     num_queries,
     D: tl.constexpr,
+    HAS_ITEMS: tl.constexpr,
     HAS_SCALES: tl.constexpr,
     KEEP_SCORES: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -76,7 +79,8 @@ def pool_forward(
             queries, D, scales, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
         )
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
-        own_scales = scales + image * (count + D)
+        item = item_of(image, items, HAS_ITEMS)
+        own_scales = scales + item * (count + D)
         factors = own_scales + count
         if HAS_SCALES:
             rows, row_unit = load_rows(
@@ -89,7 +93,7 @@ def pool_forward(
         for first in range(0, count, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
             block, products = multiply_block(
-                tokens + image * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
+                tokens + item * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
             )
             s = products * row_unit[None, :]
             if HAS_SCALES:
@@ -119,8 +123,9 @@ def pool_forward(
 
 @triton.jit
 def pool_backward(
-    tokens,  # (B, N, D)
-    scales,  # (B, N + D) float16, of int8 tokens
+    tokens,  # (S, N, D)
+    scales,  # (S, N + D) float16, of int8 tokens
+    items,  # (B,) int64, if HAS_ITEMS
     scores,  # (B, N, Q) float32
     log_sums,  # (B, Q) float32
     pooled,  # (B, Q, D)
@@ -132,6 +137,7 @@ def pool_backward(
     image_stride,  # of the gradient, in numbers
     query_stride,
     D: tl.constexpr,
+    HAS_ITEMS: tl.constexpr,
     HAS_SCALES: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
@@ -148,9 +154,10 @@ def pool_backward(
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
     top = tl.zeros((BLOCK_Q,), tl.float32)
-    factors = scales + tl.program_id(1).to(tl.int64) * (count + D) + count
+    factors = scales + item_of(tl.program_id(1).to(tl.int64), items, HAS_ITEMS) * (count + D) + count
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
-        own_scales = scales + image * (count + D)
+        item = item_of(image, items, HAS_ITEMS)
+        own_scales = scales + item * (count + D)
         if HAS_SCALES:
             totals = change_factors(totals, factors, own_scales + count, D, BLOCK_D, CHUNKS)
         factors = own_scales + count
@@ -185,7 +192,7 @@ def pool_backward(
         for first in range(0, count, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
             block, products = multiply_block(
-                tokens + image * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
+                tokens + item * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
             )
             products = products * row_unit[None, :]
             inside = (n[:, None] < count) & (q[None, :] < num_queries)

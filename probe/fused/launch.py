@@ -29,7 +29,7 @@ def pool(
 
     Scores are empty unless kept: only a backward pass reads them.
     """
-    images, count, dim = tokens.values.shape
+    images, (count, dim) = len(tokens), tokens.values.shape[1:]
     num_queries = len(queries_QD)
     pooled_BQD = queries_QD.new_empty(images, num_queries, dim, dtype=tokens.precision)
     log_sums_BQ = pooled_BQD.new_empty(images, num_queries, dtype=torch.float32)
@@ -45,6 +45,7 @@ def pool(
             count,
             num_queries,
             KEEP_SCORES=keep_scores,
+            HAS_ITEMS=tokens.items is not None,
             **kernel_constants(dim, tokens.values.dtype, blocks, parts),
         )
     return pooled_BQD, scores_BNQ, log_sums_BQ
@@ -60,7 +61,7 @@ def gradient(
     parts: int,
 ) -> torch.Tensor:
     """Of the queries, (Q, D) float32, from what `pool` gave and the gradient of what it pooled."""
-    images, count, dim = tokens.values.shape
+    images, (count, dim) = len(tokens), tokens.values.shape[1:]
     num_queries = scores_BNQ.shape[-1]
     programs = _programs(tokens, num_queries, blocks)
     sums = scores_BNQ.new_empty(programs[1], num_queries, dim)
@@ -79,6 +80,7 @@ def gradient(
             num_queries,
             of_pooled_BQD.stride(0),
             of_pooled_BQD.stride(1),
+            HAS_ITEMS=tokens.items is not None,
             **kernel_constants(dim, tokens.values.dtype, blocks, parts),
         )
     return sums.sum(dim=0)
@@ -95,9 +97,11 @@ def _programs(tokens: StoredTokens, num_queries: int, blocks: Blocks) -> tuple[i
     return query_blocks, min(max(sharing, 1), len(tokens))
 
 
-def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, torch.Tensor]:
+def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of tokens, scales and items; where there are none, the kernels do not read them."""
     values = tokens.values.contiguous()
-    return values, values if tokens.scales is None else tokens.scales.contiguous()  # not read without scales
+    scales = values if tokens.scales is None else tokens.scales.contiguous()
+    return values, scales, values if tokens.items is None else tokens.items
 
 
 def kernel_constants(dim: int, dtype: torch.dtype, blocks: Blocks, parts: int) -> dict[str, object]:

@@ -13,22 +13,28 @@ from cache.encode import decode
 
 @dataclass(frozen=True)
 class StoredTokens:
-    """(B, N, D) float16, bfloat16 or int8 tokens before the final norm, on the device that probes them.
+    """(S, N, D) float16, bfloat16 or int8 tokens before the final norm, on the device that probes them.
 
-    `scales`: (B, N + D) float16 beside int8 codes. `precision`: in which products with them are asked for.
+    `scales`: (S, N + D) float16 beside int8 codes. `precision`: in which products with them are asked for.
+    `items`: (B,) int64, the images of a batch among those S, which need not be gathered; without it they are
+    the batch.
     """
 
     values: torch.Tensor
     scales: torch.Tensor | None
     precision: torch.dtype
+    items: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.values if self.items is None else self.items)
 
     @cached_property
     def decoded(self) -> torch.Tensor:
         """(B, N, D) in `precision`: made once, however many probes ask."""
-        return decode(self.values, self.scales).to(self.precision)
+        values, scales = self.values, self.scales
+        if self.items is not None:
+            values, scales = values[self.items], None if scales is None else scales[self.items]
+        return decode(values, scales).to(self.precision)
 
 
 Tokens: TypeAlias = torch.Tensor | StoredTokens

@@ -13,6 +13,12 @@ import triton.language as tl
 
 
 @triton.jit
+def item_of(image, items, HAS_ITEMS: tl.constexpr):
+    """Where the tokens of an image of the batch are."""
+    return tl.load(items + image) if HAS_ITEMS else image
+
+
+@triton.jit
 def unit_of(top):
     """In which numbers up to `top` are below 2¹⁵: float16 holds them, and those 2²⁹ times smaller."""
     return tl.exp2(tl.floor(tl.log2(tl.maximum(top, 1e-30))) - 14)

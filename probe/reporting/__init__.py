@@ -12,8 +12,8 @@ from probe.reporting.finished_runs import FinishedRun, read_run
 __all__ = ["FinishedRun", "read_run", "write_report"]
 
 
-def write_report(runs: Sequence[FinishedRun], folder: Path) -> Path:
+def write_report(runs: Sequence[FinishedRun], folder: Path, instead: str = "name another folder") -> Path:
     """See `page.write_report`. It draws with Matplotlib, which is slow to import: only when it runs."""
     from probe.reporting.page import write_report as write
 
-    return write(runs, folder)
+    return write(runs, folder, instead)

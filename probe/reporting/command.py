@@ -53,7 +53,7 @@ def report_runs(options: ReportOptions) -> None:
         raise UserError("name the folders of one finished run or more")
     runs = [read_run(folder) for folder in _finished(folders)]
     results = results_of(runs)
-    page = write_report(runs, options.out or _default(folders))
+    page = write_report(runs, options.out or _default(folders), instead="give another --out")
     if options.json_:
         rows = [
             {"run": result.run.name, "evaluation": result.run.evaluation, **result.answer}
@@ -98,20 +98,23 @@ def _beside(folders: Sequence[Path]) -> Path:
 def _table(results: Sequence[Result]) -> Table:
     """Of answers on the same evaluation images."""
     fields = [name for name in varied_fields(results) if name != "run"]
+    held_out = any(result.answer["held_out_top1"] is not None for result in results)
     split = results[0].run.evaluation
+    title = f"top-1 on {split}, last epoch"
     table = Table(
-        title=f"top-1 on {split}, last epoch",
+        title=title,
+        min_width=len(title),  # it would be broken in a narrow table
         caption=f"best: highest epoch and setting on {split} itself, as papers report; optimistic",
     )
     for name in ("run", "probe", *fields):
         table.add_column(name, overflow="fold", min_width=len(name))
-    for name in ("held-out", "top-1", "best"):
+    for name in (*(["held-out"] if held_out else []), "top-1", "best"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in sorted(results, key=lambda result: -result.top1):
         answer = result.answer
         table.add_row(
             *(result.run.name, result.probe, *map(result.field, fields)),
-            percent(answer["held_out_top1"]),
+            *([percent(answer["held_out_top1"])] if held_out else []),
             percent(result.top1, result.deviation),
             percent(answer["best_top1"], answer["best_top1_deviation"]),
         )

@@ -15,10 +15,10 @@ from probe.reporting.style import styled
 from probe.run_folder import PAGE
 
 
-def write_report(runs: Sequence[FinishedRun], folder: Path) -> Path:
+def write_report(runs: Sequence[FinishedRun], folder: Path, instead: str) -> Path:
     """Write the page and its pictures, PNG and SVG, into `folder`; the page's path.
 
-    Raises `UserError` where the folder cannot be written.
+    Raises `UserError` where the folder cannot be written; it says what to do `instead`.
     """
     names = [run.name for run in runs]
     title = f"Run {names[0]}" if len(names) == 1 else f"{len(names)} runs: {', '.join(names)}"
@@ -33,7 +33,5 @@ def write_report(runs: Sequence[FinishedRun], folder: Path) -> Path:
         page = environment.get_template("report.html.jinja").render(title=title, sections=parts)
         write_bytes(folder / PAGE, page.encode())
     except OSError as error:
-        raise UserError(
-            f"cannot write the report into {folder} ({error.strerror}): give another --out"
-        ) from None
+        raise UserError(f"cannot write the report into {folder} ({error.strerror}): {instead}") from None
     return folder / PAGE

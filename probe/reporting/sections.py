@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from probe.report import percent
 from probe.reporting import words
-from probe.reporting.class_pictures import draw_classes, draw_confusions
-from probe.reporting.confusion import MATRIX_AT_MOST, ClassCounts, class_counts
+from probe.reporting.class_section import classes_section
 from probe.reporting.cost_picture import draw_costs
 from probe.reporting.curves import Line, block_lines, draw_blocks, draw_images, image_lines
 from probe.reporting.finished_runs import (
     FinishedRun,
     Result,
-    best_of_each_probe,
     comparable,
     result_names,
     results_of,
@@ -25,40 +20,12 @@ from probe.reporting.finished_runs import (
 )
 from probe.reporting.learning_curves import draw_learning_curves
 from probe.reporting.published_comparison import Comparison, compared
+from probe.reporting.section import Section, Table, numbered, of_run
 from probe.reporting.style import Picture
 from probe.reporting.sweep_map import draw_sweeps, sweeps
 
-PROBES_BY_CLASS = 6
-"""Probes whose accuracies stand class by class."""
-
-EXTREMES = 10
-"""Worst and best classes that a table names."""
-
-CONFUSIONS = 15
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are shown. Columns from `numbers` on hold numbers."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: int = 1
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page."""
-
-    name: str
-    """What it is about, in a word."""
-    title: str
-    words: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    """A list below the rest."""
+HELD_OUT = "held-out"
+"""The column of accuracies on held-out training images."""
 
 
 def sections(runs: Sequence[FinishedRun], folder: Path) -> list[Section]:
@@ -80,36 +47,45 @@ def sections(runs: Sequence[FinishedRun], folder: Path) -> list[Section]:
 
 def answers_section(results: Sequence[Result]) -> Section:
     """One table for each set of evaluation images, best first."""
-    tables = []
-    for group in comparable(results):
-        fields = varied_fields(group)
-        rows = sorted(group, key=lambda result: -result.top1)
-        tables.append(
-            Table(
-                f"accuracy on {group[0].run.evaluation} in percent",
-                ("probe", *fields, "parameters", "GFLOPs", "held-out", "top-1", "top-5", "best"),
-                tuple((row.probe, *(row.field(name) for name in fields), *_numbers(row)) for row in rows),
-                1 + len(fields),
-            )
-        )
-    text = (
-        "top-1 and top-5: on the evaluation images after the last epoch. held-out: on training images "
-        "that were kept apart to choose settings. best: the highest epoch and setting on the "
-        "evaluation images themselves, as papers report; optimistic. ±: standard deviation over seeds "
-        "and draws."
+    tables = tuple(map(_answer_table, comparable(results)))
+    words = ["top-1 and top-5: on the evaluation images after the last epoch."]
+    if any(HELD_OUT in table.columns for table in tables):
+        words.append(f"{HELD_OUT}: on training images that were kept apart to choose settings.")
+    words.append(
+        "best: the highest epoch and setting on the evaluation images themselves, as papers report; "
+        "optimistic. ±: standard deviation over seeds and draws."
     )
-    return Section("answers", "Answers", (text,), tables=tuple(tables), notes=_retrieval(results))
+    return Section("answers", "Answers", (" ".join(words),), tables=tables, notes=_retrieval(results))
 
 
-def _numbers(result: Result) -> tuple[str, ...]:
+def _answer_table(group: Sequence[Result]) -> Table:
+    """Without the columns that no answer has something for."""
+    fields = varied_fields(group)
+    rows = [
+        {"probe": result.probe, **{name: result.field(name) for name in fields}, **_numbers(result)}
+        for result in sorted(group, key=lambda result: -result.top1)
+    ]
+    columns = tuple(name for name in rows[0] if any(row[name] for row in rows))
+    return Table(
+        f"accuracy on {group[0].run.evaluation} in percent",
+        columns,
+        tuple(tuple(row[name] for name in columns) for row in rows),
+        1 + len(fields),
+    )
+
+
+def _numbers(result: Result) -> dict[str, str]:
+    """Column → what stands there."""
     answer, cost = result.answer, result.cost
-    return (
-        *(("", "") if cost is None else (f"{cost[0]:,}", f"{cost[1]:.3g}")),
-        percent(answer["held_out_top1"]),
-        percent(result.top1, result.deviation),
-        percent(answer["top5"]),
-        percent(answer["best_top1"], answer["best_top1_deviation"]),
-    )
+    parameters, gflops = ("", "") if cost is None else (f"{cost[0]:,}", f"{cost[1]:.3g}")
+    return {
+        "parameters": parameters,
+        "GFLOPs": gflops,
+        HELD_OUT: percent(answer["held_out_top1"]),
+        "top-1": percent(result.top1, result.deviation),
+        "top-5": percent(answer["top5"]),
+        "best": percent(answer["best_top1"], answer["best_top1_deviation"]),
+    }
 
 
 def _retrieval(results: Sequence[Result]) -> tuple[str, ...]:
@@ -164,27 +140,18 @@ def _published_row(name: str, comparison: Comparison) -> tuple[str, ...]:
 def cost_section(results: Sequence[Result], folder: Path) -> Section | None:
     """Accuracy against parameters and GFLOPs, a picture for each set of evaluation images."""
     groups = comparable(results)
-    drawn = [draw_costs(group, folder, _numbered("costs", i, groups)) for i, group in enumerate(groups)]
+    drawn = [draw_costs(group, folder, numbered("costs", i, groups)) for i, group in enumerate(groups)]
     pictures = tuple(picture for picture in drawn if picture is not None)
     return Section("costs", "Accuracy and cost", pictures=pictures) if pictures else None
-
-
-def _numbered(name: str, number: int, of: Sequence[object]) -> str:
-    return f"{name}-{number + 1}" if len(of) > 1 else name
 
 
 def learning_section(runs: Sequence[FinishedRun], folder: Path) -> Section | None:
     """A picture for each run that trained."""
     drawn = [
-        (run, draw_learning_curves(run, folder, _numbered("learning", i, runs))) for i, run in enumerate(runs)
+        (run, draw_learning_curves(run, folder, numbered("learning", i, runs))) for i, run in enumerate(runs)
     ]
-    pictures = tuple(_of_run(picture, run, runs) for run, picture in drawn if picture is not None)
+    pictures = tuple(of_run(picture, run, runs) for run, picture in drawn if picture is not None)
     return Section("learning", "Learning curves", pictures=pictures) if pictures else None
-
-
-def _of_run(picture: Picture, run: FinishedRun, runs: Sequence[FinishedRun]) -> Picture:
-    caption = f"{run.name}: {picture.caption}" if len(runs) > 1 else picture.caption
-    return Picture(picture.name, picture.svg, caption)
 
 
 def sweep_section(runs: Sequence[FinishedRun], folder: Path) -> Section | None:
@@ -192,15 +159,15 @@ def sweep_section(runs: Sequence[FinishedRun], folder: Path) -> Section | None:
     pictures = []
     for number, run in enumerate(runs):
         if found := sweeps(run):
-            picture = draw_sweeps(found, folder, _numbered("sweep", number, runs))
-            pictures.append(_of_run(picture, run, runs))
+            picture = draw_sweeps(found, folder, numbered("sweep", number, runs))
+            pictures.append(of_run(picture, run, runs))
     return Section("sweep", "What was chosen among", pictures=tuple(pictures)) if pictures else None
 
 
 def blocks_section(results: Sequence[Result], folder: Path) -> Section | None:
     """Accuracy against the block, where several were probed alone."""
     groups = [lines for group in comparable(results) if (lines := block_lines(group))]
-    pictures = [draw_blocks(lines, folder, _numbered("layers", i, groups)) for i, lines in enumerate(groups)]
+    pictures = [draw_blocks(lines, folder, numbered("layers", i, groups)) for i, lines in enumerate(groups)]
     tables = [_line_table(lines, "block") for lines in groups]
     return _curve_section("layers", "Block by block", pictures, tables)
 
@@ -210,7 +177,7 @@ def images_section(results: Sequence[Result], folder: Path) -> Section | None:
     pictures, tables = [], []
     for title, axis in (("shots", "images of each class"), ("fraction", "share of the images")):
         groups = [lines for group in comparable(results) if (lines := image_lines(group, title))]
-        names = [_numbered(f"low-{title}", i, groups) for i in range(len(groups))]
+        names = [numbered(f"low-{title}", i, groups) for i in range(len(groups))]
         pictures += [draw_images(own, title, folder, n) for own, n in zip(groups, names, strict=True)]
         tables += [_line_table(lines, axis) for lines in groups]
     return _curve_section("images", "Few training images", pictures, tables)
@@ -232,60 +199,6 @@ def _line_table(lines: Sequence[Line], axis: str) -> Table:
     evaluation = lines[0].results[0].run.evaluation
     title = f"top-1 on {evaluation} in percent, by {axis}"
     return Table(title, ("probe", *(f"{place:g}" for place in places)), tuple(rows))
-
-
-def classes_section(runs: Sequence[FinishedRun], folder: Path) -> Section | None:
-    """Accuracy by class and confusions, of each run's best answers."""
-    pictures: list[Picture] = []
-    tables: list[Table] = []
-    notes: list[str] = []
-    for number, run in enumerate(runs):
-        best = best_of_each_probe(results_of([run]))
-        counts = [own for own in map(class_counts, best[:PROBES_BY_CLASS]) if own is not None]
-        if not counts:
-            notes.append(f"{run.name} kept no predictions: it is older than predictions.safetensors.")
-            continue
-        drawn = [draw_classes(counts, folder, _numbered("classes", number, runs))]
-        if counts[0].num_classes <= MATRIX_AT_MOST:
-            drawn.append(draw_confusions(counts, folder, _numbered("confusions", number, runs)))
-        pictures += [_of_run(picture, run, runs) for picture in drawn]
-        tables += _class_tables(counts, f"{run.name}: " if len(runs) > 1 else "")
-        if len(best) > len(counts):
-            notes.append(
-                f"{run.name}: the best {len(counts)} of {len(best)} probes are shown class by class."
-            )
-    text = (
-        "Of each probe the answer with the highest top-1. predictions.safetensors in the run's folder "
-        "holds the first five classes of every image, for every answer."
-    )
-    return Section("classes", "Class by class", (text,), tuple(pictures), tuple(tables), tuple(notes))
-
-
-def _class_tables(counts: Sequence[ClassCounts], prefix: str) -> list[Table]:
-    best, classes = counts[0], counts[0].result.run.classes
-    names = result_names([own.result for own in counts])
-    accuracies = np.stack([own.accuracies() for own in counts])
-    images = best.images() // max(1, len(best.result.run.predictions.answers[best.result.number]))  # type: ignore[union-attr]
-    held = [c for c in range(len(classes)) if images[c]]
-    if len(classes) > MATRIX_AT_MOST:
-        ordered = sorted(held, key=lambda c: accuracies[0, c])
-        shown = list(dict.fromkeys([*ordered[:EXTREMES], *ordered[-EXTREMES:]]))
-        title = f"{prefix}the {EXTREMES} worst and {EXTREMES} best classes of {names[0]}, top-1 in percent"
-    else:
-        shown, title = held, f"{prefix}top-1 of each class in percent"
-    rows = tuple(
-        (classes[c], f"{images[c]:,}", *(f"{value:.1f}" for value in accuracies[:, c])) for c in shown
-    )
-    tables = [Table(title, ("class", "images", *names), rows)]
-    total = best.images()
-    confusions = tuple(
-        (classes[c.label], classes[c.predicted], f"{c.count:,}", f"{100 * c.count / total[c.label]:.1f}")
-        for c in best.confusions(CONFUSIONS)
-    )
-    if confusions:
-        columns = ("class", "taken for", "images", "% of the class")
-        tables.append(Table(f"{prefix}the most frequent confusions of {names[0]}", columns, confusions, 2))
-    return tables
 
 
 def protocol_section(run: FinishedRun, runs: int) -> Section:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import runpy
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+RunBenchmark = Callable[..., subprocess.CompletedProcess[str]]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 IMAGES = 1_281_167
@@ -61,23 +63,8 @@ def test_a_run_is_compared_with_the_backbone_in_every_epoch(module: dict[str, An
 
 
 @pytest.mark.slow
-def test_the_script_says_what_is_projected(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            BENCHMARKS / "bench_imagenet.py",
-            "--quick",
-            "--device",
-            "cpu",
-            "--json",
-            "found.json",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def test_the_script_says_what_is_projected(run_benchmark: RunBenchmark, tmp_path: Path) -> None:
+    ended = run_benchmark("bench_imagenet.py", tmp_path, "--quick", "--device", "cpu", "--json", "found.json")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("PROJECTED to ImageNet-1k") == 2
     assert max(map(len, ended.stdout.splitlines())) <= 100

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,26 @@ import pytest
 
 from probe.names import CLOSED_FORM, known_names
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_probes.py"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 TRAINED = [name for name in known_names() if name not in CLOSED_FORM]
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the benchmark in `folder`, in one thread: its steps are too small for more."""
-    return subprocess.run(
-        [sys.executable, SCRIPT, "--quick", "--threads", "1", *words],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def run_quick(run_benchmark: Run) -> Run:
+    """Run the benchmark in a folder, in one thread: its steps are too small for more."""
+
+    def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        return run_benchmark("bench_probes.py", folder, "--quick", "--threads", 1, *words)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def ended(run_quick: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What a run of all probes prints, and the folder where it saves `result.json` and draws."""
     folder = tmp_path_factory.mktemp("probes")
-    process = run(folder, "--json", "result.json", "--chart", "chart.png")
+    process = run_quick(folder, "--json", "result.json", "--chart", "chart.png")
     assert process.returncode == 0, process.stderr
     return process.stdout, folder
 
@@ -76,15 +73,15 @@ def test_a_chart_is_drawn(ended: tuple[str, Path]) -> None:
     assert (ended[1] / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bfloat16_is_measured_too(tmp_path: Path) -> None:
-    process = run(tmp_path, "--dtype", "bfloat16", "--probe", "ep32,cbam", "--json", "result.json")
+def test_bfloat16_is_measured_too(run_quick: Run, tmp_path: Path) -> None:
+    process = run_quick(tmp_path, "--dtype", "bfloat16", "--probe", "ep32,cbam", "--json", "result.json")
     assert process.returncode == 0, process.stderr
     (result,) = json.loads((tmp_path / "result.json").read_text())["results"]
     assert shown(result) == ["ep32", "cbam"]
 
 
-def test_a_probe_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> None:
-    process = run(tmp_path, "--probe", "ep33")
+def test_a_probe_that_is_not_known_is_refused_in_one_line(run_quick: Run, tmp_path: Path) -> None:
+    process = run_quick(tmp_path, "--probe", "ep33")
     assert process.returncode == 2
     assert "ep33" in process.stderr
     assert len(process.stderr.splitlines()) == 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+RunBenchmark = Callable[..., subprocess.CompletedProcess[str]]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ENGINES = ("zarr", "hdf5")
@@ -42,21 +43,9 @@ WRITERS = {
 OPTIONAL = {"zarrs", "tensorstore", "webdataset"}
 
 
-def run(script: str, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run a benchmark in `folder`."""
-    return subprocess.run(
-        [sys.executable, BENCHMARKS / script, *map(str, words)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def results(script: str, folder: Path) -> dict[str, Any]:
+def results(run_benchmark: RunBenchmark, script: str, folder: Path) -> dict[str, Any]:
     """What a quick run saves and draws; nothing else is left in `folder`."""
-    ended = run(script, folder, "--quick", "--json", "result.json", "--chart", "chart.png")
+    ended = run_benchmark(script, folder, "--quick", "--json", "result.json", "--chart", "chart.png")
     assert ended.returncode == 0, ended.stderr
     assert {path.name for path in folder.iterdir()} == {"result.json", "chart.png"}
     assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
@@ -74,8 +63,10 @@ def require_all(section: dict[str, Any], expected: set[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_loader_measures_every_reader(tmp_path: Path) -> None:
-    found = results("bench_loader.py", tmp_path)
+def test_the_benchmark_of_the_loader_measures_every_reader(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    found = results(run_benchmark, "bench_loader.py", tmp_path)
     sections = {section["name"]: section for section in found["sections"]}
     assert sections.keys() - {"cold"} == {"warm"}  # cold: where the system forgets files when asked
     for section in sections.values():
@@ -85,15 +76,19 @@ def test_the_benchmark_of_the_loader_measures_every_reader(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_writer_measures_every_writer(tmp_path: Path) -> None:
-    found = results("bench_writer.py", tmp_path)
+def test_the_benchmark_of_the_writer_measures_every_writer(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    found = results(run_benchmark, "bench_writer.py", tmp_path)
     require_all(found["sections"][0], WRITERS)
     assert found["peak_bytes"].keys() == {f"ours, {engine} engine" for engine in ENGINES}
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_extraction_measures_it_beside_its_parts(tmp_path: Path) -> None:
-    ended = run("bench_extract.py", tmp_path, "--quick", "--json", "result.json")
+def test_the_benchmark_of_extraction_measures_it_beside_its_parts(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    ended = run_benchmark("bench_extract.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert max(map(len, ended.stdout.splitlines())) <= 100
@@ -106,8 +101,10 @@ def test_the_benchmark_of_extraction_measures_it_beside_its_parts(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(tmp_path: Path) -> None:
-    ended = run("bench_decode.py", tmp_path, "--quick", "--json", "result.json")
+def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    ended = run_benchmark("bench_decode.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "result.json").read_text())
     assert len(found["sections"]) == 4
@@ -115,6 +112,9 @@ def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(tmp_p
         labels = {row["label"] for row in section["rows"]}
         assert labels == {row["label"] for row in found["differences"] if row["section"] == section["name"]}
         assert labels > {"Pillow"}
+    measured = {row["label"] for row in found["differences"]}
+    for on_a_gpu in ("nvJPEG, batches of 64", "--decode device, batches of 64"):
+        assert (on_a_gpu in measured) != (on_a_gpu in found["left_out"])
     exact = [row for row in found["differences"] if row["label"] in ("Pillow", "torchvision.io")]
     assert {row["max"] for row in exact} == {0}
     by_torch = [row for row in found["differences"] if row["label"] == "--resize torch"]
@@ -123,8 +123,10 @@ def test_the_benchmark_of_decoding_measures_speed_and_distance_from_pillow(tmp_p
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler, g++")
 @pytest.mark.slow
-def test_the_benchmark_of_the_forward_pass_measures_every_way(tmp_path: Path) -> None:
-    ended = run("bench_forward.py", tmp_path, "--quick", "--json", "result.json")
+def test_the_benchmark_of_the_forward_pass_measures_every_way(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    ended = run_benchmark("bench_forward.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
     (section,) = json.loads((tmp_path / "result.json").read_text())["sections"]
     labels = {row["label"] for row in section["rows"]}
@@ -132,8 +134,10 @@ def test_the_benchmark_of_the_forward_pass_measures_every_way(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_transfers_measures_every_way(tmp_path: Path) -> None:
-    ended = run("bench_transfer.py", tmp_path, "--quick", "--json", "result.json", "--trace", "trace.json")
+def test_the_benchmark_of_transfers_measures_every_way(run_benchmark: RunBenchmark, tmp_path: Path) -> None:
+    ended = run_benchmark(
+        "bench_transfer.py", tmp_path, "--quick", "--json", "result.json", "--trace", "trace.json"
+    )
     assert ended.returncode == 0, ended.stderr
     results = json.loads((tmp_path / "result.json").read_text())["results"]
     assert results.keys() == {"float16", "int8"}
@@ -143,8 +147,10 @@ def test_the_benchmark_of_transfers_measures_every_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_int8_compares_every_coding_with_float32(tmp_path: Path) -> None:
-    ended = run("bench_int8.py", tmp_path, "--quick", "--json", "result.json")
+def test_the_benchmark_of_int8_compares_every_coding_with_float32(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
+    ended = run_benchmark("bench_int8.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
     rows = json.loads((tmp_path / "result.json").read_text())["rows"]
     codings = {row["coding"]: row for row in rows if row["condition"] == "bundled"}
@@ -156,23 +162,25 @@ def test_the_benchmark_of_int8_compares_every_coding_with_float32(tmp_path: Path
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("bench_*.py")))
-def test_every_benchmark_has_a_help_text(script: str, tmp_path: Path) -> None:
-    ended = run(script, tmp_path, "--help")
+def test_every_benchmark_has_a_help_text(run_benchmark: RunBenchmark, script: str, tmp_path: Path) -> None:
+    ended = run_benchmark(script, tmp_path, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "usage: bench_" in ended.stdout
 
 
 @pytest.mark.parametrize("script", ["bench_loader.py", "bench_writer.py"])
-def test_a_folder_that_exists_is_refused_and_kept(script: str, tmp_path: Path) -> None:
+def test_a_folder_that_exists_is_refused_and_kept(
+    run_benchmark: RunBenchmark, script: str, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("kept")
-    ended = run(script, tmp_path, "--quick", "--folder", "mine")
+    ended = run_benchmark(script, tmp_path, "--quick", "--folder", "mine")
     assert ended.returncode == 2
     assert "mine exists" in ended.stderr
     assert (tmp_path / "mine" / "file").read_text() == "kept"
 
 
-def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
+def test_a_saved_result_can_be_drawn(run_benchmark: RunBenchmark, tmp_path: Path) -> None:
     row = {"image_bytes": 1, "images_per_second": 1.0, "fastest_share": 1.0, "seconds_per_image": [1.0]}
     row |= {"ceiling_share_low": 1.0, "ceiling_share_high": 1.0}
     rows = [
@@ -182,15 +190,17 @@ def test_a_saved_result_can_be_drawn(tmp_path: Path) -> None:
     ]
     section = {"name": "warm", "title": "Reading", "ceiling": "memory", "rows": rows, "note": "Threads"}
     (tmp_path / "result.json").write_text(json.dumps({"sections": [section]}))
-    ended = run("chart.py", tmp_path, "result.json", "picture.svg")
+    ended = run_benchmark("chart.py", tmp_path, "result.json", "picture.svg")
     assert ended.returncode == 0, ended.stderr
     assert "<svg" in (tmp_path / "picture.svg").read_text()
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_the_fused_kernels_runs_interpreted(tmp_path: Path) -> None:
+def test_the_benchmark_of_the_fused_kernels_runs_interpreted(
+    run_benchmark: RunBenchmark, tmp_path: Path
+) -> None:
     pytest.importorskip("triton")
-    ended = run("bench_gpu.py", tmp_path, "--quick", "--json", "result.json")
+    ended = run_benchmark("bench_gpu.py", tmp_path, "--quick", "--json", "result.json")
     assert ended.returncode == 0, ended.stderr
     assert max(map(len, ended.stdout.splitlines())) <= 100
     found = json.loads((tmp_path / "result.json").read_text())
@@ -199,12 +209,11 @@ def test_the_benchmark_of_the_fused_kernels_runs_interpreted(tmp_path: Path) -> 
     assert len(found["stacks"]) == 2
 
 
-def test_the_benchmark_of_the_fused_kernels_refuses_a_machine_without_a_gpu(tmp_path: Path) -> None:
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, BENCHMARKS / "bench_gpu.py"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+def test_the_benchmark_of_the_fused_kernels_refuses_a_machine_without_a_gpu(
+    run_benchmark: RunBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    ended = run_benchmark("bench_gpu.py", tmp_path)
     assert ended.returncode == 2
     assert "a CUDA device is needed" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +13,8 @@ import pytest
 
 from extract.command import extract
 from extract.options import ExtractOptions
+
+RunBenchmark = Callable[..., subprocess.CompletedProcess[str]]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -38,23 +40,8 @@ def test_plain_images_on_the_fly_train_what_their_stored_tokens_do(
 
 
 @pytest.mark.slow
-def test_every_way_of_training_is_measured_and_drawn(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            BENCHMARKS / "bench_views.py",
-            "--quick",
-            "--json",
-            "result.json",
-            "--chart",
-            "c.svg",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def test_every_way_of_training_is_measured_and_drawn(run_benchmark: RunBenchmark, tmp_path: Path) -> None:
+    ended = run_benchmark("bench_views.py", tmp_path, "--quick", "--json", "result.json", "--chart", "c.svg")
     assert ended.returncode == 0, ended.stderr
     rows = json.loads((tmp_path / "result.json").read_text())["rows"]
     ways = {(row["augment"], row["policy"], row["views"]) for row in rows}

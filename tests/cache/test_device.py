@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
-from cache import chosen_device, launch
+from cache import chosen_device, device, launch
 from configs import UserError
 
 
@@ -20,3 +23,57 @@ def test_device_that_cannot_be_used_is_refused_in_one_line(name: str) -> None:
 
 def test_process_of_its_own_is_the_first_of_one() -> None:
     assert (launch().process_index, launch().num_processes) == (0, 1)
+
+
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done on a machine with two CUDA devices, of which a launcher gives this process the second."""
+    log: list[str] = []
+
+    def launched(name: str | None = None) -> SimpleNamespace:
+        log.append("launched")
+        return SimpleNamespace(device=torch.device("cuda", 1))
+
+    def tensor(*_: Any, device: str) -> torch.Tensor:
+        log.append(f"tensor on {device}")
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda chosen: log.append(f"current is {chosen}"))
+    monkeypatch.setattr(torch, "ones", tensor)
+    monkeypatch.setattr(device, "launch", launched)
+    return log
+
+
+def test_a_device_with_a_number_becomes_the_current_one(happened: list[str]) -> None:
+    assert chosen_device("cuda:0") == torch.device("cuda", 0)
+    assert happened[-1] == "current is cuda:0"
+
+
+def test_processes_take_their_own_device_before_they_compute(
+    happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert chosen_device("cuda") == torch.device("cuda", 1)
+    assert happened[:2] == ["launched", "tensor on cuda"]
+
+
+def test_one_device_for_several_processes_is_refused_before_they_talk(
+    happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        UserError, match=r"^--device cuda:1 names one device for 2 processes: give --device c"
+    ):
+        chosen_device("cuda:1")
+    assert happened == []
+
+
+@pytest.mark.filterwarnings("ignore")  # some versions of torch have new names for these settings
+@pytest.mark.parametrize("name", ["cpu", None])
+def test_float32_is_not_rounded_to_tf32(name: str | None) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    chosen_device(name)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -33,22 +33,49 @@ print(json.dumps(found | {"talking": [name for name in threads if "gloo" in name
 """
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    """Of a process that torchrun would have started, with `--device cpu` on a machine that has CUDA."""
+REFUSED = """
+import sys
+from unittest import mock
+import torch
+from cache import chosen_device, leaving_in_order
+from configs import UserError, run_command
+
+@leaving_in_order()
+def refused():
+    chosen_device("cpu")
+    print("begun")
+    raise UserError("no such store")
+
+def destroyed():
+    raise SystemError("waits for the others for ever")
+
+with mock.patch("torch.distributed.get_backend", return_value="nccl"), \\
+        mock.patch("torch.distributed.destroy_process_group", destroyed):
+    sys.exit(run_command("probe", refused))
+"""
+
+
+def launched(program: str) -> subprocess.CompletedProcess[str]:
+    """A program as torchrun would have started it, as the only process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+    return subprocess.run(
+        [sys.executable, "-c", program],
         env={**os.environ, **place, **where},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """Of a process with `--device cpu` on a machine that has CUDA."""
+    ended = launched(PROGRAM)
     assert ended.returncode == 0, ended.stderr
     answers: dict[str, Any] = json.loads(ended.stdout)
     return answers
@@ -65,3 +92,9 @@ def test_a_process_waits_for_another_longer_than_any_run_takes(found: dict[str, 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_no_thread_that_talks_is_left_in_the_end(found: dict[str, Any]) -> None:
     assert found["talking"] == []
+
+
+def test_a_refusal_does_not_wait_for_what_others_do_by_nccl() -> None:
+    ended = launched(REFUSED)
+    assert (ended.returncode, ended.stdout) == (2, "begun\n")
+    assert ended.stderr == "probe: no such store\n"

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cache import Residency, SplitManifest, SplitReader, Tier, TokenBatch, TokenDataset, TokenLoader
+from cache.resident import ResidentTokens
 from configs import UserError
 
 SplitOf = Callable[..., SplitManifest]
@@ -82,6 +84,27 @@ def test_every_tier_gives_what_is_stored(
         np.testing.assert_array_equal(batch.labels, values["labels"][records])
         for kind in ("patches", "patches_scale", "prefix", "mean"):
             np.testing.assert_array_equal(getattr(batch, kind), values[f"block3/{kind}"][0, records])
+
+
+def test_tokens_on_a_device_are_gathered_when_they_are_asked_for(
+    dataset: TokenDataset, values: dict[str, np.ndarray]
+) -> None:
+    resident = ResidentTokens(dataset, torch.device("cpu"))
+    items = [np.array([7, 2]), np.array([5, 5, 0])]
+    for chosen, batch in zip(items, resident.select(items), strict=True):
+        assert not {"patches", "prefix", "mean"} & set(vars(batch))
+        assert batch.items.tolist() == chosen.tolist()
+        records = batch.index.numpy()
+        assert records.tolist() == dataset.records[chosen].tolist()
+        for kind in ("patches", "patches_scale", "prefix", "mean"):
+            np.testing.assert_array_equal(getattr(batch, kind), values[f"block3/{kind}"][0, records])
+        moved = batch.to(torch.device("meta"))
+        assert moved.patches is not None
+        assert moved.patches.shape == batch.resident["patches"][: len(chosen)].shape
+
+
+def test_nothing_is_gathered_of_an_epoch_without_batches(dataset: TokenDataset) -> None:
+    assert not list(ResidentTokens(dataset, torch.device("cpu")).select([]))
 
 
 def test_device_and_host_have_the_same_order(quick: TokenDataset) -> None:

@@ -160,6 +160,15 @@ def test_a_verb_says_what_its_interruption_means(said: str, capsys: pytest.Captu
     assert capsys.readouterr() == ("", f"paint: {said}\n")
 
 
+def test_what_a_verb_says_as_it_is_interrupted_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: Options) -> None:
+        raise KeyboardInterrupt("interrupted: two fences are painted")
+
+    verbs = {"fence": Verb(Options, interrupt, "interrupted: paint on")}
+    assert run_command("paint", lambda: run_verb("paint", verbs, ["fence"])) == 130
+    assert capsys.readouterr() == ("", "paint: interrupted: two fences are painted\n")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     def fail() -> None:
         raise ZeroDivisionError

@@ -56,6 +56,23 @@ def test_batches_grow_while_they_get_faster_and_fit(
     assert fastest_batch_size(_seconds(fits=fits, gains_until=gains_until), most) == found
 
 
+def test_a_library_that_gets_no_memory_means_that_a_batch_does_not_fit() -> None:
+    def seconds(size: int) -> float:
+        if size > FITS:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return 1e-3
+
+    assert fastest_batch_size(seconds, 512) == FITS
+
+
+def test_another_error_is_not_taken_for_a_batch_that_does_not_fit() -> None:
+    def seconds(size: int) -> float:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fastest_batch_size(seconds, 512)
+
+
 def test_a_device_that_does_not_hold_one_image_is_told() -> None:
     with pytest.raises(UserError, match="does not hold one image's pass"):
         fastest_batch_size(_seconds(fits=0, gains_until=1), 512)

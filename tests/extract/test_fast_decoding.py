@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from cache import Store
 from configs import UserError
+from extract import transform
 from extract.command import extract
 from extract.images import open_image, to_rgb
 from extract.options import ExtractOptions
 from extract.repair_command import RepairOptions, repair
-from extract.transform import image_transform, least_side
+from extract.transform import image_transform, least_side, torch_resize
 
 SETTINGS: dict[str, Any] = {
     "input_size": [3, 96, 96],
@@ -53,6 +56,32 @@ def test_resizing_by_torch_is_within_two_steps_of_pillow(
     assert found.shape == (3, 96, 96)
     assert np.abs(found - expected).max() <= 2
     assert (found != expected).mean() < 0.03
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (333, 211), (20, 30), (96, 96), (1, 1)])
+def test_resizing_in_float_as_on_cuda_is_within_two_steps_of_pillow(
+    photograph: Image.Image,
+    size: tuple[int, int],
+    interpolation: str,
+    crop_mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = SETTINGS | {"interpolation": interpolation, "crop_mode": crop_mode}
+    image = photograph.resize(size)
+    pixels, resized = pil_to_tensor(image), torch_resize(settings)
+    assert torch.equal(resized.crop(resized.in_two_steps(pixels)), resized.of_pixels(pixels))
+    monkeypatch.setattr(transform, "resize_eight_bit", _in_float)
+    found = resized.crop(resized.in_two_steps(pixels)).numpy().astype(int)
+    difference = np.abs(found - image_transform(settings)(image))
+    assert difference.max() <= 2
+    assert difference.mean() < 0.05
+
+
+def _in_float(pixels: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+    """What torchvision does on CUDA."""
+    return resize(pixels.float(), *arguments, **named).clamp(0, 255).round().to(torch.uint8)
 
 
 @pytest.mark.parametrize("size", [(20, 30), (96, 96), (1, 1)])

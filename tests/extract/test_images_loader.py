@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from configs import UserError
@@ -17,6 +18,7 @@ from extract.image_views import ImageViews
 from extract.sources import ImageSource
 
 PIXELS = (3, 4, 4)
+CPU = torch.device("cpu")
 
 
 def nothing() -> None: ...
@@ -50,7 +52,7 @@ def batches(
     order = np.arange(16)[::-1].copy()
     places = [list(range(first, first + 2)) for first in range(0, 16, 2)]
     views = ImageViews(pixels, PIXELS)
-    return load_images(Grey(happens, waits), order, places, views, workers=workers, pin_memory=False)
+    return load_images(Grey(happens, waits), order, places, views, workers=workers, device=CPU)
 
 
 def fail() -> None:
@@ -123,7 +125,7 @@ def test_batches_stay_as_they_are_while_others_are_read() -> None:
 def test_nothing_to_read_is_no_error() -> None:
     source = Grey(nothing, nothing)
     views = ImageViews(pixels, PIXELS)
-    assert not list(load_images(source, np.arange(0), [], views, workers=2, pin_memory=False))
+    assert not list(load_images(source, np.arange(0), [], views, workers=2, device=CPU))
 
 
 def test_oddities_that_pillow_warns_of_are_not_printed(capfd: pytest.CaptureFixture[str]) -> None:

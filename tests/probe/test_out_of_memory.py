@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 
 from cache import Store
 from configs import UserError
-from probe import FitOptions, checkpoint, fit, run_fit
+from probe import FitOptions, checkpoint, fit, parts, run_fit
+from probe.fused import choice
+from probe.fused.blocks import Blocks, blocks_for
 from probe.trial_run import TrialRun
 from probe.trial_stack import TrialStack
 
@@ -143,3 +146,67 @@ def test_trials_are_planned_beside_tokens_on_the_device(
     ((name, splits),) = opened.splits().items()
     records = sum(opened.split(name, split).manifest.records for split in splits)
     assert tokens == records * 6 * 12 * 2  # tokens of a record, their width, bytes of float16
+
+
+def test_a_library_without_memory_divides_a_pass_too(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = TrialStack.step
+
+    def limited(stack: TrialStack, *batch: Any, **images: Any) -> torch.Tensor:
+        if len(stack) > 3:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return step(stack, *batch, **images)
+
+    monkeypatch.setattr(TrialStack, "step", limited)
+    run_fit(options(store, tmp_path))
+    assert "this pass is divided in two, 2 passes in all" in capsys.readouterr().err
+
+
+def test_another_error_ends_a_run(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(stack: TrialStack, *batch: Any, **images: Any) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(TrialStack, "step", wrong)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run_fit(options(store, tmp_path))
+
+
+def test_between_passes_nothing_is_left_of_a_stack_when_memory_is_given_back(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[TrialStack] = weakref.WeakSet()
+    step, left = TrialStack.step, []
+
+    def watched(stack: TrialStack, *batch: Any, **images: Any) -> torch.Tensor:
+        alive.add(stack)
+        return step(stack, *batch, **images)
+
+    monkeypatch.setattr(TrialStack, "step", watched)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(len(alive)))
+    monkeypatch.setattr(parts, "plan_passes", lambda items, sizes, memory: [[item] for item in items])
+    run_fit(options(store, tmp_path, lr=(0.01, 0.1), epochs=1))
+    assert left == [0, 0]
+
+
+@pytest.fixture
+def kernel() -> Iterator[tuple[Any, ...]]:
+    """What a fused kernel is checked for, once."""
+    blocks = blocks_for(192, 4, 1, torch.float16)
+    assert isinstance(blocks, Blocks)
+    choice._computes.cache_clear()
+    yield torch.device("cuda"), torch.float16, 192, blocks, 1
+    choice._computes.cache_clear()
+
+
+def test_a_kernel_for_whose_check_there_was_no_memory_is_checked_again(
+    kernel: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> float:
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(choice, "_error", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        choice._computes(*kernel)
+    monkeypatch.setattr(choice, "_error", lambda *_: 0.0)
+    assert choice._computes(*kernel)

@@ -5,6 +5,7 @@ import torch
 
 from extract.models.dit import Dit, dit_xl2
 from extract.models.latents import LatentEncoder
+from extract.weights import weights_hash
 
 SMALL = {"dim": 64, "depth": 2, "num_heads": 4, "latent_size": 8}
 
@@ -67,3 +68,12 @@ def test_the_vae_encoder_is_that_of_diffusers() -> None:
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     wanted = reference.encode(images).latent_dist.mean * 0.18215
     assert torch.allclose(ours(images), wanted, atol=1e-5)
+
+
+def test_the_noise_is_that_of_its_seed_drawn_once_and_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    dit, latents = model(timestep=999, noise_seed=7), torch.zeros(2, 4, 8, 8)
+    drawn = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(7))
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: pytest.fail("drawn again"))
+    noised = dit._noised(latents)
+    assert torch.allclose(noised / noised.std() * drawn.expand(2, -1, -1, -1).std(), drawn, atol=1e-5)
+    assert weights_hash(dit) == weights_hash(model(timestep=999))

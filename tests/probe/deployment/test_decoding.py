@@ -16,6 +16,8 @@ from extract.options import ExtractOptions
 from probe import FitOptions, run_fit
 from probe.deployment import HubClassifier
 
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+
 RunProbe = Callable[..., tuple[int, str, str]]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from cache import TokenBatch
+from cache import ResidentBatch, TokenArray, TokenBatch
 from probe import TokenInputs, build_probe
 from probe.fused import StoredTokens, choice, fused_attention_fits
 from probe.stacked import attend
@@ -161,9 +161,26 @@ def test_patches_of_one_block_on_a_device_are_taken_as_stored(
 ) -> None:
     monkeypatch.setattr("probe.token_inputs.DEVICES", ("meta",))
     dtype = changed.get("dtype", torch.float16)
-    batch = TokenBatch(
-        torch.zeros(2), torch.zeros(2), patches=torch.empty(2, 6, 8, dtype=dtype, device="meta")
-    )
+    labels = torch.empty(2, device="meta")
+    batch = TokenBatch(labels, labels, patches=torch.empty(2, 6, 8, dtype=dtype, device="meta"))
     inputs = TokenInputs("pre", None, 0, kernel=changed.get("kernel", "auto"))
     found = inputs.stored([batch] * changed.get("blocks", 1), changed.get("token_set", "patches"))
     assert (found is not None) == stored
+
+
+def test_patches_of_a_split_on_the_device_are_taken_from_where_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("probe.token_inputs.DEVICES", ("cpu",))
+    held: dict[TokenArray, torch.Tensor] = {
+        "patches": torch.zeros(7, 6, 8, dtype=torch.int8),
+        "patches_scale": torch.ones(7, 14).half(),
+    }
+    items = torch.tensor([5, 2])
+    batch = ResidentBatch(torch.zeros(2), torch.zeros(2), held, items)
+    found = TokenInputs("pre", None, None, kernel="auto").stored([batch], "patches")
+    assert found is not None
+    assert found.values is held["patches"]
+    assert found.scales is held["patches_scale"]
+    assert found.items is items
+    assert "patches" not in vars(batch)

@@ -156,6 +156,26 @@ def test_gradients_may_come_in_any_layout(layout: str, as_stored: AsStored) -> N
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int8], ids=str)
+def test_images_are_taken_from_where_they_are(dtype: torch.dtype, as_stored: AsStored) -> None:
+    held = as_stored(drawn(9, 20, 64, seed=0), dtype)
+    items = torch.tensor([7, 0, 3, 3], device=held.values.device)
+    scales = None if held.scales is None else held.scales[items]
+    blocks = blocks_for(64, 2, 2, dtype)
+    assert blocks is not None
+    found = []
+    for tokens in (
+        StoredTokens(held.values, held.scales, torch.float32, items),
+        StoredTokens(held.values[items], scales, torch.float32),
+    ):
+        queries = (drawn(2, 64, seed=1) / 8).to(items.device).requires_grad_()
+        pooled = fused_pool(tokens, queries, blocks, 2)
+        (gradient,) = torch.autograd.grad(pooled.square().sum(), queries)
+        found.append((pooled, gradient, tokens.decoded))
+        assert len(tokens) == 4
+    assert all(map(torch.equal, *found))
+
+
 def test_what_is_pooled_has_the_precision_that_is_asked_for(as_stored: AsStored) -> None:
     tokens = as_stored(drawn(3, 20, 64, seed=0), torch.float16, torch.bfloat16)
     queries = (drawn(2, 64, seed=1) / 8).to(tokens.values.device).requires_grad_()
