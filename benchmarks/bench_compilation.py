@@ -18,16 +18,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from pydantic import Field
-from report import CONSOLE, machine_facts, save
+from report import CONSOLE, JsonFile, machine_facts, save
 from rich.table import Table
 
-from configs import FrozenModel, UserError, optional, parse, run_command
+from configs import FrozenModel, UserError, parse, run_command
 from probe.fused.blocks import Blocks, blocks_for
 from probe.fused.choice import PARTS
 
@@ -44,9 +42,7 @@ class CompilationOptions(FrozenModel):
     """Compile the fused kernels for a Hopper GPU, and say what the compiler made of them."""
 
     quick: bool = Field(default=False, description="one width, one dtype")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ see that it runs: its figures mean nothing.
    random data.
 2. EP32 on 1,024 images of ViT-L/16 (N = 196, D = 1024), pooling and projection, forward, and forward and
    backward: fused from float16 and int8 tokens as stored, with operands rounded (as `--precision bfloat16`
-   asks) and in float32's precision; the plain path; the published form; `nn.MultiheadAttention`. Floor: two
-   reads of the stored tokens, forward and backward, at the copy's rate.
+   asks) and in float32's precision, and from where they lie among others on the device; the plain path; the
+   published form; `nn.MultiheadAttention`. Floor: two reads of the stored tokens, forward and backward, at
+   the copy's rate.
 3. Sixteen learning rates of EP32 in one stack: products per second, as a share of the matrix product's rate.
+4. Fused against plain for other widths and numbers of queries, rounded, forward and backward, and which of
+   them `--kernel auto` takes: where it takes the slower one, `probe.fused.choice` is to be changed.
 
 Every fused form is compared with the plain path in float32 before it is timed. Times are of device events,
 the median of the rounds.
@@ -29,20 +32,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from published_probes import EfficientProbing, PlainAttention
 from pydantic import Field
-from report import CONSOLE, machine_facts, save
+from report import CONSOLE, JsonFile, machine_facts, save
 from rich.table import Table
 
 from cache import decode
 from cache.int8 import quantize
-from configs import FrozenModel, UserError, optional, parse, run_command
-from probe.fused import StoredTokens
+from configs import FrozenModel, UserError, parse, run_command
+from probe.fused import StoredTokens, fused_attention_fits
 from probe.fused.blocks import blocks_for
 from probe.stacked import attend, project_heads
 
@@ -57,9 +58,7 @@ class GpuBenchOptions(FrozenModel):
     """
 
     quick: bool = Field(default=False, description="tiny sizes, interpreted on a CPU; no real figures")
-    json_: Annotated[Path | None, tyro.conf.arg(name="json"), optional("FILE")] = Field(
-        default=None, description="save every number and the facts of the machine; not by default"
-    )
+    json_: JsonFile = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,25 @@ class Sizes:
     dim: int = 1024
     queries: int = 32
     trials: int = 16
+    widths: tuple[int, ...] = (192, 384, 768, 1024, 1536, 2048, 4096)
+    numbers: tuple[int, ...] = (8, 32, 128, 512)
     matrix: int = 8192
     copied: int = 4 * 2**30
     rounds: int = 20
 
 
-QUICK = Sizes(images=2, tokens=20, dim=64, queries=4, trials=2, matrix=64, copied=2**16, rounds=1)
+QUICK = Sizes(
+    images=2,
+    tokens=20,
+    dim=64,
+    queries=4,
+    trials=2,
+    widths=(64, 100),
+    numbers=(3,),
+    matrix=64,
+    copied=2**16,
+    rounds=1,
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,22 @@ class Row:
     forward: float
     both: float
     share: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Seconds of both, forward and backward, and which of them `--kernel auto` takes."""
+
+    dim: int
+    queries: int
+    fused: float
+    plain: float
+    taken: str
+
+    @property
+    def faster(self) -> str:
+        """Of the two."""
+        return "fused" if self.fused < self.plain else "plain"
 
 
 def seconds_of(step: Step, rounds: int) -> float:
@@ -123,17 +151,15 @@ def floors(sizes: Sizes, device: torch.device) -> dict[str, float]:
 class Pooling(torch.nn.Module):
     """EP of K trials on tokens as stored: fused in `parts`, or by the plain path on decoded ones."""
 
-    def __init__(self, tokens: StoredTokens, trials: int, sizes: Sizes, parts: int | None) -> None:
+    def __init__(self, tokens: StoredTokens, trials: int, num_queries: int, parts: int | None) -> None:
         super().__init__()
         drawn = torch.Generator().manual_seed(0)
-        device = tokens.values.device
-        queries = torch.randn(trials, sizes.queries, sizes.dim, generator=drawn) / sizes.dim
-        values = torch.randn(trials, sizes.dim, sizes.dim, generator=drawn) / sizes.dim**0.5
+        device, dim = tokens.values.device, tokens.values.shape[-1]
+        queries = torch.randn(trials, num_queries, dim, generator=drawn) / dim
+        values = torch.randn(trials, dim - dim % num_queries, dim, generator=drawn) / dim**0.5
         self.queries, self.values = (torch.nn.Parameter(start.to(device)) for start in (queries, values))
         self.parts, self.stored = parts, tokens
-        blocks = blocks_for(sizes.dim, trials * sizes.queries, parts or 1, tokens.values.dtype)
-        assert blocks is not None
-        self.blocks = blocks
+        self.blocks = blocks_for(dim, trials * num_queries, parts or 1, tokens.values.dtype)
 
     def forward(self, tokens: StoredTokens) -> torch.Tensor:
         """(K, B, D)."""
@@ -142,6 +168,7 @@ class Pooling(torch.nn.Module):
         if self.parts is None:
             decoded = decode(tokens.values, tokens.scales).to(tokens.precision)  # each step, as a run does
             return project_heads(attend(decoded, self.queries), self.values)
+        assert self.blocks is not None
         pooled = fused_pool(tokens, self.queries.flatten(0, 1), self.blocks, self.parts)
         return project_heads(pooled.unflatten(1, self.queries.shape[:2]).transpose(0, 1), self.values)
 
@@ -167,11 +194,12 @@ def steps_of(module: torch.nn.Module, tokens: object) -> tuple[Step, Step]:
 
 def require_equal(fused: Pooling, tolerance: float) -> None:
     """Raise `AssertionError` where the fused form does not give the plain path's values in float32."""
-    exact = StoredTokens(fused.stored.values, fused.stored.scales, torch.float32)
+    stored = fused.stored
+    exact = StoredTokens(stored.values, stored.scales, torch.float32, stored.items)
     with torch.no_grad():
         found = fused(exact)
         fused.parts, parts = None, fused.parts
-        wanted = fused(exact)
+        wanted = fused(exact if stored.items is None else StoredTokens(exact.decoded, None, torch.float32))
         fused.parts = parts
     error = float((found - wanted).norm() / wanted.norm())
     assert error < tolerance, f"relative error {error:.2g}"
@@ -181,22 +209,24 @@ def contenders(sizes: Sizes, device: torch.device) -> list[tuple[str, torch.nn.M
     """Label, module, its tokens and their stored bytes."""
     values = torch.randn(sizes.images, sizes.tokens, sizes.dim, device=device)
     half = StoredTokens(values.half(), None, torch.float32)
-    rounded = StoredTokens(half.values, None, torch.bfloat16)
     codes = StoredTokens(*quantize(values), torch.float32)
     del values
+    rounded, rounded_codes = (StoredTokens(t.values, t.scales, torch.bfloat16) for t in (half, codes))
+    items = torch.randperm(sizes.images, device=device)
     found: list[tuple[str, torch.nn.Module, Any, int]] = []
     for label, tokens, parts, tolerance in (
-        ("fused, float16, rounded operands", half, 1, 4e-3),
+        ("fused, float16, rounded operands", rounded, 1, 4e-3),
+        ("the same, where they lie", StoredTokens(half.values, None, torch.bfloat16, items), 1, 4e-3),
         ("fused, float16, as in float32", half, 2, 1e-4),
-        ("fused, int8, rounded operands", codes, 1, 4e-3),
+        ("fused, int8, rounded operands", rounded_codes, 1, 4e-3),
         ("fused, int8, as in float32", codes, 2, 1e-4),
     ):
-        pooling = Pooling(tokens, 1, sizes, parts)
+        pooling = Pooling(tokens, 1, sizes.queries, parts)
         require_equal(pooling, tolerance)
         found.append((label, pooling, tokens, tokens.values.nbytes))
     size = half.values.nbytes
-    found.append(("plain path, bfloat16", Pooling(rounded, 1, sizes, None), rounded, size))
-    found.append(("plain path, float32", Pooling(half, 1, sizes, None), half, size))
+    found.append(("plain path, bfloat16", Pooling(rounded, 1, sizes.queries, None), rounded, size))
+    found.append(("plain path, float32", Pooling(half, 1, sizes.queries, None), half, size))
     published = EfficientProbing(sizes.dim, sizes.queries).to(device).half()
     found.append(("published form, float16", published, half.values, size))
     attention = PlainAttention(sizes.dim, sizes.queries).to(device).half()
@@ -220,11 +250,42 @@ def stacked(sizes: Sizes, device: torch.device, flops_per_second: float) -> list
     rows: list[dict[str, Any]] = []
     for label, parts in (("fused, rounded operands", 1), ("plain path, bfloat16", None)):
         tokens = StoredTokens(values, None, torch.bfloat16)
-        _, both = steps_of(Pooling(tokens, sizes.trials, sizes, parts), tokens)
+        _, both = steps_of(Pooling(tokens, sizes.trials, sizes.queries, parts), tokens)
         taken = seconds_of(both, sizes.rounds)
         share = flops / taken / flops_per_second
         rows.append({"label": label, "seconds": taken, "flops": flops, "share_of_matmul_rate": share})
     return rows
+
+
+def choices(sizes: Sizes, device: torch.device) -> list[Choice]:
+    """Question 4, on as many tokens as question 2 has."""
+    rows = []
+    for dim in sizes.widths:
+        images = max(1, sizes.images * sizes.dim // dim)
+        values = torch.randn(images, sizes.tokens, dim, device=device).half()
+        tokens = StoredTokens(values, None, torch.bfloat16)
+        for number in sizes.numbers:
+            if blocks_for(dim, number, 1, values.dtype) is None or number > dim:
+                continue
+            fused, plain = (
+                seconds_of(steps_of(Pooling(tokens, 1, number, parts), tokens)[1], sizes.rounds)
+                for parts in (1, None)
+            )
+            chosen = fused_attention_fits(device, values.dtype, tuple(values.shape), number, 1)
+            rows.append(Choice(dim, number, fused, plain, "plain" if chosen is None else "fused"))
+    return rows
+
+
+def show_choices(rows: list[Choice]) -> None:
+    """Print question 4's table."""
+    table = Table(title="fused and plain, rounded, forward and backward")
+    for column in ("D", "queries", "fused ms", "plain ms", "faster", "taken"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        times = f"{1e3 * row.fused:.3f}", f"{1e3 * row.plain:.3f}"
+        wrong = "bold red" if row.faster != row.taken else ""
+        table.add_row(str(row.dim), str(row.queries), *times, row.faster, row.taken, style=wrong)
+    CONSOLE.print(table)
 
 
 def show(floor: dict[str, float], rows: list[Row], stacks: list[dict[str, Any]], sizes: Sizes) -> None:
@@ -259,6 +320,8 @@ def run(options: GpuBenchOptions) -> None:
     rows = measured(sizes, device, floor["copy_bytes_per_second"])
     stacks = stacked(sizes, device, floor["matmul_flops_per_second"])
     show(floor, rows, stacks, sizes)
+    compared = choices(sizes, device)
+    show_choices(compared)
     if options.json_ is not None:
         name = None if options.quick else torch.cuda.get_device_name()
         save(
@@ -270,6 +333,7 @@ def run(options: GpuBenchOptions) -> None:
             floors=floor,
             probes=rows,
             stacks=stacks,
+            choices=compared,
         )
 
 

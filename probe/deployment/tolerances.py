@@ -21,8 +21,8 @@ FORWARD = {"float32": 1e-3, "float16 autocast": 1e-2, "bfloat16 autocast": 5e-2}
 """What another machine, batch size or version of PyTorch may add, by the precision of the forward pass.
 
 Sums in another order change float32 tokens by about 1e-6 (the same machine) to 1e-4 (deep backbones, other
-kernels); TF32 convolutions, PyTorch's default on NVIDIA devices, round inputs by 2⁻¹¹ = 5e-4. Autocast rounds
-every product, by 2⁻¹¹ or 2⁻⁸, in every block.
+kernels); TF32 convolutions, which were left to PyTorch's default on NVIDIA devices once and are off now
+(`cache.device`), round inputs by 2⁻¹¹ = 5e-4. Autocast rounds every product, by 2⁻¹¹ or 2⁻⁸, in every block.
 """
 
 

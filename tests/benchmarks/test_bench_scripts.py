@@ -207,6 +207,23 @@ def test_the_benchmark_of_the_fused_kernels_runs_interpreted(
     assert found["machine"]["device"] is None
     assert sum(row["label"].startswith("fused") for row in found["probes"]) == 4
     assert len(found["stacks"]) == 2
+    assert {row["taken"] for row in found["choices"]} == {"plain"}  # on a CPU
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_a_gpu_that_is_not_there(
+    run_benchmark: RunBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    ended = run_benchmark("bench_compilation.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    assert max(map(len, ended.stdout.splitlines())) <= 100
+    for kernel in json.loads((tmp_path / "result.json").read_text())["kernels"]:
+        assert kernel["shared_bytes"] <= 227 * 1024
+        assert kernel["registers"] <= 255
+        assert kernel["matrix_instructions"] > 0
+        assert kernel["asynchronous_copies"] > 0
 
 
 def test_the_benchmark_of_the_fused_kernels_refuses_a_machine_without_a_gpu(
