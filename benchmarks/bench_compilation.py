@@ -2,7 +2,8 @@
 
     python benchmarks/bench_compilation.py [--json FILE]
 
-For EP32 on tokens of several widths, as `probe.fused.blocks` cuts the work: bytes of shared memory (a
+For EP32 on tokens of several widths, before the final norm or seen through it (LayerNorm), as
+`probe.fused.blocks` cuts the work: bytes of shared memory (a
 multiprocessor has 227 KB), registers of a thread (255 at most), bytes that a thread spills from registers to
 memory, and how many matrix instructions and asynchronous copies the machine code has. `--quick` compiles one
 width. Needs Triton, which comes with PyTorch on Linux.
@@ -25,6 +26,7 @@ from pydantic import Field
 from report import CONSOLE, JsonFile, machine_facts, save
 from rich.table import Table
 
+from cache import FinalNorm
 from configs import FrozenModel, UserError, parse, run_command
 from probe.fused.blocks import Blocks, blocks_for
 from probe.fused.choice import PARTS
@@ -32,8 +34,13 @@ from probe.fused.choice import PARTS
 PROGRAM = "bench_compilation.py"
 QUERIES = 32
 WIDTHS = (192, 384, 768, 1024, 1280, 1536, 2048, 4096)
+NORMED_WIDTHS = (384, 1024)
 DTYPES = (torch.float16, torch.bfloat16, torch.int8)
 HOPPER = 90
+INTEGERS = (
+    *("images", "count", "num_queries"),
+    *("scale_stride", "factor_stride", "image_stride", "query_stride"),
+)
 LAUNCH_OPTIONS = {"num_warps", "num_stages"}
 POINTERS = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int8: "*i8", torch.float32: "*fp32"}
 
@@ -52,6 +59,7 @@ class Compiled:
     kernel: str
     dim: int
     dtype: str
+    normed: bool
     parts: int
     blocks: Blocks
     shared_bytes: int
@@ -61,25 +69,31 @@ class Compiled:
     asynchronous_copies: int
 
 
-def variants(quick: bool) -> Iterator[tuple[int, torch.dtype, int, Blocks]]:
-    """Width, dtype, parts, cut: rounded operands, and those with float32's precision."""
-    for dim, dtype in product(WIDTHS[:1] if quick else WIDTHS, DTYPES[:1] if quick else DTYPES):
+def variants(quick: bool) -> Iterator[tuple[int, torch.dtype, FinalNorm | None, int, Blocks]]:
+    """Width, dtype, norm, parts, cut: rounded operands, and those with float32's precision."""
+    widths, dtypes = (NORMED_WIDTHS[:1], DTYPES[:1]) if quick else (WIDTHS, DTYPES)
+    for dim, dtype, norm in product(widths, dtypes, (None, FinalNorm("layer_norm", 1e-6, None, None))):
+        if norm is not None and dim not in NORMED_WIDTHS:
+            continue
         for parts in (1, PARTS[dtype]):
             blocks = blocks_for(dim, QUERIES, parts, dtype)
             if blocks is not None:
-                yield dim, dtype, parts, blocks
+                yield dim, dtype, norm, parts, blocks
 
 
-def compiled(kernel: Any, dim: int, dtype: torch.dtype, parts: int, blocks: Blocks) -> Compiled:
+def compiled(
+    kernel: Any, dim: int, dtype: torch.dtype, norm: FinalNorm | None, parts: int, blocks: Blocks
+) -> Compiled:
     """Compile `kernel` as `probe.fused.launch` would, for 1,024 images of 196 tokens."""
     import triton
     from triton.backends.compiler import GPUTarget
 
     from probe.fused.launch import kernel_constants
 
-    constants = {"KEEP_SCORES": True, "HAS_ITEMS": True, **kernel_constants(dim, dtype, blocks, parts)}
+    constants = {"KEEP_SCORES": True, "HAS_ITEMS": True, **kernel_constants(dim, dtype, norm, blocks, parts)}
     options = {name: constants.pop(name) for name in LAUNCH_OPTIONS}
-    signature = signature_of(kernel, constants, dtype, torch.bfloat16 if parts == 1 else torch.float32)
+    pooled = torch.bfloat16 if parts == 1 else torch.float32
+    signature = signature_of(kernel, constants, dtype, "*fp32" if norm else "*fp16", pooled)
     aligned = {
         (place,): [["tt.divisibility", 16]]
         for place, (name, kind) in enumerate(signature.items())
@@ -94,6 +108,7 @@ def compiled(kernel: Any, dim: int, dtype: torch.dtype, parts: int, blocks: Bloc
         kernel.__name__,
         dim,
         str(dtype).removeprefix("torch."),
+        norm is not None,
         parts,
         blocks,
         found.metadata.shared,
@@ -105,12 +120,12 @@ def compiled(kernel: Any, dim: int, dtype: torch.dtype, parts: int, blocks: Bloc
 
 
 def signature_of(
-    kernel: Any, constants: dict[str, object], dtype: torch.dtype, pooled: torch.dtype
+    kernel: Any, constants: dict[str, object], dtype: torch.dtype, scales: str, pooled: torch.dtype
 ) -> dict[str, str]:
     """The kind of every argument."""
-    kinds = {"tokens": POINTERS[dtype], "scales": "*fp16", "items": "*i64"}
+    kinds = {"tokens": POINTERS[dtype], "scales": scales, "factors": "*fp16", "items": "*i64"}
     kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled])
-    kinds |= dict.fromkeys(("images", "count", "num_queries", "image_stride", "query_stride"), "i32")
+    kinds |= dict.fromkeys(INTEGERS, "i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     return {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
 
@@ -133,12 +148,18 @@ def disassembled(binary: bytes) -> tuple[str, str]:
 
 def show(rows: list[Compiled]) -> None:
     """One line for each variant: forward / backward."""
-    table = Table(title=f"EP{QUERIES}, compute capability 9.0; forward / backward", title_justify="left")
+    table = Table(
+        title=f"EP{QUERIES}, compute capability 9.0; forward / backward",
+        title_justify="left",
+        caption="cut: tokens × queries of a block",
+        caption_justify="left",
+    )
     for column in (
         "D",
         "tokens",
+        "norm",
         "parts",
-        "tokens × queries",
+        "cut",
         "shared KB",
         "registers",
         "spilled",
@@ -156,7 +177,8 @@ def show(rows: list[Compiled]) -> None:
         )
         cut = f"{forward.blocks.tokens} × {forward.blocks.queries}"
         cells = ("/".join(map(str, pair)) for pair in pairs)
-        table.add_row(str(forward.dim), forward.dtype, str(forward.parts), cut, *cells)
+        norm = "yes" if forward.normed else ""
+        table.add_row(str(forward.dim), forward.dtype, norm, str(forward.parts), cut, *cells)
     CONSOLE.print(table)
 
 

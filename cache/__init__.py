@@ -29,7 +29,7 @@ from cache.derive_options import DeriveOptions
 from cache.device import chosen_device, launch, leaving_in_order
 from cache.disk_space import free_bytes, missing_bytes
 from cache.encode import Encoded, decode, encode, refuse_unless_finite
-from cache.final_norm import FinalNorm
+from cache.final_norm import FinalNorm, NormKind
 from cache.free_memory import free_device_memory, free_host_memory, give_back_device_memory
 from cache.info import split_info
 from cache.loader import TokenLoader
@@ -72,6 +72,7 @@ __all__ = [
     "DeriveOptions",
     "Encoded",
     "FinalNorm",
+    "NormKind",
     "Residency",
     "ResidentBatch",
     "ShardRepair",

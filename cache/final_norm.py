@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,14 @@ from configs import UserError
 
 FINAL_NORM = "final_norm.safetensors"
 
+NormKind: TypeAlias = Literal["layer_norm", "rms_norm"]
+
 
 @dataclass(frozen=True)
 class FinalNorm:
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over channels, in float32."""
 
-    kind: Literal["layer_norm", "rms_norm"]
+    kind: NormKind
     eps: float
     weight: torch.Tensor | None
     bias: torch.Tensor | None

@@ -23,11 +23,13 @@ def _gathered(kind: TokenArray) -> Any:
 class ResidentBatch(TokenBatch):
     """A batch of tokens that lie on the device whole: `items` (B,) of the `resident` arrays.
 
-    An array is gathered when it is first asked for, by who cannot read it where it is.
+    An array is gathered when it is first asked for, by who cannot read it where it is. `kept` is for what
+    others compute of all resident tokens, once for all batches.
     """
 
     resident: Mapping[TokenArray, torch.Tensor]
     items: torch.Tensor
+    kept: dict[str, torch.Tensor]
 
     def __init__(
         self,
@@ -35,8 +37,9 @@ class ResidentBatch(TokenBatch):
         index: torch.Tensor,
         resident: Mapping[TokenArray, torch.Tensor],
         items: torch.Tensor,
+        kept: dict[str, torch.Tensor],
     ) -> None:
-        self.__dict__.update(labels=labels, index=index, resident=resident, items=items)
+        self.__dict__.update(labels=labels, index=index, resident=resident, items=items, kept=kept)
 
     patches = _gathered("patches")
     prefix = _gathered("prefix")
@@ -62,6 +65,7 @@ class ResidentTokens:
             )
             for kind, spec in dataset.arrays.items()
         }
+        self._kept: dict[str, torch.Tensor] = {}
         self._labels = torch.from_numpy(dataset.labels).to(device)
         self._index = torch.from_numpy(dataset.records).to(device)
         most = max(1, READ_BYTES // dataset.record_bytes)
@@ -101,4 +105,4 @@ class ResidentTokens:
         return map(self._batch, order.split(sizes))
 
     def _batch(self, items: torch.Tensor) -> ResidentBatch:
-        return ResidentBatch(self._labels[items], self._index[items], self._tensors, items)
+        return ResidentBatch(self._labels[items], self._index[items], self._tensors, items, self._kept)

@@ -67,21 +67,24 @@ class TokenInputs:
     def stored(self, blocks: Sequence[TokenBatch], token_set: TokenSet) -> StoredTokens | None:
         """`token_set` as it is stored, where a fused kernel may take it so; else None.
 
-        That is patches of one block before the final norm, in 16 or 8 bits, on a CUDA device.
+        That is patches of one block in 16 or 8 bits, on a CUDA device.
         """
         batch = blocks[0]
-        if self.kernel == "plain" or (self.state, token_set, len(blocks)) != ("pre", "patches", 1):
+        if self.kernel == "plain" or (token_set, len(blocks)) != ("patches", 1):
             return None
         if batch.labels.device.type not in DEVICES:
             return None
+        items: torch.Tensor | None = None
+        kept: dict[str, torch.Tensor] = {}
         if isinstance(batch, ResidentBatch):
             patches, scales = (batch.resident.get(kind) for kind in ("patches", "patches_scale"))
-            items: torch.Tensor | None = batch.items
+            items, kept = batch.items, batch.kept
         else:
-            patches, scales, items = batch.patches, batch.patches_scale, None
+            patches, scales = batch.patches, batch.patches_scale
         if patches is None or patches.dtype == torch.float32:
             return None
-        return StoredTokens(patches, scales, self.precision, items)
+        norm = self.norm if self.state == "post" else None
+        return StoredTokens(patches.contiguous(), scales, self.precision, norm, items, kept)
 
     def _combined(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         if len(tokens) == 1:

@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from cache import is_out_of_memory
+from cache import FinalNorm, NormKind, is_out_of_memory
 from cache.int8 import quantize
 from probe.fused.blocks import Blocks, blocks_for
 from probe.fused.stored_tokens import StoredTokens
@@ -52,7 +52,8 @@ def chosen_blocks(tokens: StoredTokens, num_queries: int) -> tuple[Blocks, int] 
     parts = PARTS.get(dtype, 1) if tokens.precision == torch.float32 else 1
     shape = len(tokens), *tokens.values.shape[1:]
     blocks = fused_attention_fits(device, dtype, shape, num_queries, parts)
-    if blocks is None or not _computes(device, dtype, tokens.values.shape[-1], blocks, parts):
+    norm = None if tokens.norm is None else tokens.norm.kind
+    if blocks is None or not _computes(device, dtype, tokens.values.shape[-1], norm, blocks, parts):
         return None
     return blocks, parts
 
@@ -65,14 +66,16 @@ def _suitable(device: torch.device) -> bool:
 
 
 @cache
-def _computes(device: torch.device, dtype: torch.dtype, dim: int, blocks: Blocks, parts: int) -> bool:
+def _computes(
+    device: torch.device, dtype: torch.dtype, dim: int, norm: NormKind | None, blocks: Blocks, parts: int
+) -> bool:
     """Whether the kernels, compiled for this device, give the formula in float64, forward and backward.
 
     Where they do not, a warning says so, once, and the plain path is used.
     """
     tolerance = TOLERANCES[dtype] / (1 if parts == 1 else 100)
     try:
-        error = _error(device, dtype, dim, blocks, parts)
+        error = _error(device, dtype, dim, norm, blocks, parts)
     except Exception as problem:  # a compiler's or driver's: they have no common class
         if is_out_of_memory(problem):  # says nothing of the kernels
             raise
@@ -85,12 +88,14 @@ def _computes(device: torch.device, dtype: torch.dtype, dim: int, blocks: Blocks
     return False
 
 
-def _error(device: torch.device, dtype: torch.dtype, dim: int, blocks: Blocks, parts: int) -> float:
+def _error(
+    device: torch.device, dtype: torch.dtype, dim: int, norm: NormKind | None, blocks: Blocks, parts: int
+) -> float:
     """The larger relative error of pooled tokens and gradient, on three images of random tokens."""
     from probe.fused.pooling import fused_pool  # needs Triton
 
     with torch.inference_mode(False), torch.enable_grad():
-        tokens = _random_tokens(device, dtype, dim, count=2 * blocks.tokens + 5)
+        tokens = _random_tokens(device, dtype, dim, norm, count=2 * blocks.tokens + 5)
         drawn = torch.Generator().manual_seed(1)
         start = torch.randn(blocks.queries + 1, dim, generator=drawn) / dim**0.5
         queries = start.to(device).requires_grad_()
@@ -112,8 +117,13 @@ def _finite(number: float) -> bool:
     return abs(number) < float("inf")  # false for what is not a number
 
 
-def _random_tokens(device: torch.device, dtype: torch.dtype, dim: int, count: int) -> StoredTokens:
-    values = torch.randn(3, count, dim, generator=torch.Generator().manual_seed(0)).to(device)
+def _random_tokens(
+    device: torch.device, dtype: torch.dtype, dim: int, norm: NormKind | None, count: int
+) -> StoredTokens:
+    drawn = torch.Generator().manual_seed(0)
+    values = torch.randn(3, count, dim, generator=drawn).to(device)
+    weight, bias = torch.randn(2, dim, generator=drawn).to(device)
+    seen = None if norm is None else FinalNorm(norm, 1e-6, weight, bias if norm == "layer_norm" else None)
     if dtype == torch.int8:
-        return StoredTokens(*quantize(values), torch.float32)
-    return StoredTokens(values.to(dtype), None, torch.float32)
+        return StoredTokens(*quantize(values), torch.float32, seen)
+    return StoredTokens(values.to(dtype), None, torch.float32, seen)

@@ -23,6 +23,14 @@ bfloat16), in units that keep them inside the range of float16 (`tiles.unit_of`)
 
 int8 tokens are x_nd = code_nd · scale_n · factor_d, all of one image. Factors join the queries and meet what
 was pooled, scales meet the scores and the weights; the codes themselves are the operands.
+
+The backbone's final norm needs no other tokens either. With r_n = 1 / √(variance_n + ε), from `token_scales`,
+
+    LayerNorm(x_n) = γ r_n (x_n − mean(x_n)) + β,       c(y) = y − mean(y) over the channels:
+    q · LayerNorm(x_n) = r_n c(γ q) · x_n + q · β,      Σ_n p_n LayerNorm(x_n) = γ c(Σ_n p_n r_n x_n) + β
+
+and the softmax removes q · β. So r_n is a token's scale, as those of int8 are. RMSNorm is the same without c
+and β.
 """
 
 from __future__ import annotations
@@ -49,8 +57,11 @@ from probe.fused.tiles import (
 @triton.jit
 def pool_forward(
     tokens,  # (S, N, D)
-    scales,  # (S, N + D) float16, of int8 tokens: of the tokens, then the factors of the channels
+    scales,  # (S, N, then what belongs to others), if HAS_SCALES: by which tokens are multiplied
+    factors,  # (S, D) and others, if HAS_FACTORS: by which their channels are
     items,  # (B,) int64, if HAS_ITEMS: which of S each image is; else image b is b
+    gamma,  # (D,) float32, if NORMED
+    beta,  # (D,) float32, if NORMED
     queries,  # (Q, D)
     pooled,  # (B, Q, D) float32, or 16 bits, written
     scores,  # (B, N, Q) float32, written if KEEP_SCORES
@@ -58,9 +69,14 @@ def pool_forward(
     images,
     count,
     num_queries,
+    scale_stride,  # of an image, in numbers
+    factor_stride,
     D: tl.constexpr,
     HAS_ITEMS: tl.constexpr,
+    NORMED: tl.constexpr,
+    CENTRED: tl.constexpr,
     HAS_SCALES: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
     KEEP_SCORES: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
@@ -74,17 +90,45 @@ def pool_forward(
     Programs of one image run side by side, so that all but the first find it in the cache.
     """
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    if not HAS_SCALES:  # else each image has its own
+    if not HAS_FACTORS:  # else each image has its own
         rows, row_unit = load_rows(
-            queries, D, scales, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+            queries,
+            D,
+            factors,
+            gamma,
+            q,
+            num_queries,
+            D,
+            NORMED,
+            CENTRED,
+            HAS_FACTORS,
+            DTYPE,
+            PARTS,
+            BLOCK_Q,
+            BLOCK_D,
+            CHUNKS,
         )
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
         item = item_of(image, items, HAS_ITEMS)
-        own_scales = scales + item * (count + D)
-        factors = own_scales + count
-        if HAS_SCALES:
+        own_scales = scales + item * scale_stride
+        own_factors = factors + item * factor_stride
+        if HAS_FACTORS:
             rows, row_unit = load_rows(
-                queries, D, factors, q, num_queries, D, HAS_SCALES, DTYPE, PARTS, BLOCK_Q, BLOCK_D, CHUNKS
+                queries,
+                D,
+                own_factors,
+                gamma,
+                q,
+                num_queries,
+                D,
+                NORMED,
+                CENTRED,
+                HAS_FACTORS,
+                DTYPE,
+                PARTS,
+                BLOCK_Q,
+                BLOCK_D,
+                CHUNKS,
             )
         totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
         largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
@@ -117,15 +161,35 @@ def pool_forward(
             totals = add_weighted(totals, decay, block, parts, PARTS, CHUNKS)
         own_pooled = pooled + image * num_queries * D
         share = unit_of(top) / sums
-        store_rows(own_pooled, totals, share, factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS)
+        store_rows(
+            own_pooled,
+            totals,
+            share,
+            own_factors,
+            gamma,
+            beta,
+            q,
+            num_queries,
+            D,
+            NORMED,
+            CENTRED,
+            True,
+            HAS_FACTORS,
+            BLOCK_Q,
+            BLOCK_D,
+            CHUNKS,
+        )
         tl.store(log_sums + image * num_queries + q, largest + tl.log(sums), mask=q < num_queries)
 
 
 @triton.jit
 def pool_backward(
-    tokens,  # (S, N, D)
-    scales,  # (S, N + D) float16, of int8 tokens
-    items,  # (B,) int64, if HAS_ITEMS
+    tokens,  # as in the forward pass
+    scales,
+    factors,
+    items,
+    gamma,
+    beta,
     scores,  # (B, N, Q) float32
     log_sums,  # (B, Q) float32
     pooled,  # (B, Q, D)
@@ -134,11 +198,16 @@ def pool_backward(
     images,
     count,
     num_queries,
-    image_stride,  # of the gradient, in numbers
+    scale_stride,
+    factor_stride,
+    image_stride,  # of the gradient
     query_stride,
     D: tl.constexpr,
     HAS_ITEMS: tl.constexpr,
+    NORMED: tl.constexpr,
+    CENTRED: tl.constexpr,
     HAS_SCALES: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -154,21 +223,26 @@ def pool_backward(
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     totals = zero_totals(BLOCK_Q, BLOCK_D, CHUNKS)
     top = tl.zeros((BLOCK_Q,), tl.float32)
-    factors = scales + item_of(tl.program_id(1).to(tl.int64), items, HAS_ITEMS) * (count + D) + count
+    own_factors = factors + item_of(tl.program_id(1).to(tl.int64), items, HAS_ITEMS) * factor_stride
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
         item = item_of(image, items, HAS_ITEMS)
-        own_scales = scales + item * (count + D)
-        if HAS_SCALES:
-            totals = change_factors(totals, factors, own_scales + count, D, BLOCK_D, CHUNKS)
-        factors = own_scales + count
+        own_scales = scales + item * scale_stride
+        if HAS_FACTORS:
+            before = own_factors
+            own_factors = factors + item * factor_stride
+            totals = change_factors(totals, before, own_factors, D, BLOCK_D, CHUNKS)
+        own_gradient = of_pooled + image * image_stride
         rows, row_unit = load_rows(
-            of_pooled + image * image_stride,
+            own_gradient,
             query_stride,
-            factors,
+            own_factors,
+            gamma,
             q,
             num_queries,
             D,
-            HAS_SCALES,
+            NORMED,
+            CENTRED,
+            HAS_FACTORS,
             DTYPE,
             PARTS,
             BLOCK_Q,
@@ -178,12 +252,14 @@ def pool_backward(
         log_sum = tl.load(log_sums + image * num_queries + q, mask=q < num_queries, other=0.0)
         own_pooled = pooled + image * num_queries * D
         shift = dot_rows(
-            of_pooled + image * image_stride,
+            own_gradient,
             query_stride,
             own_pooled,
+            beta,
             q,
             num_queries,
             D,
+            NORMED,
             BLOCK_Q,
             BLOCK_D,
             CHUNKS,
@@ -216,7 +292,35 @@ def pool_backward(
             totals = add_weighted(totals, unit_before / unit, block, parts, PARTS, CHUNKS)
         share = excess / unit_of(top)
         totals = subtract_rows(
-            totals, share, own_pooled, factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS
+            totals,
+            share,
+            own_pooled,
+            own_factors,
+            gamma,
+            beta,
+            q,
+            num_queries,
+            D,
+            NORMED,
+            HAS_FACTORS,
+            BLOCK_D,
+            CHUNKS,
         )
-    own_sums = of_queries + tl.program_id(1).to(tl.int64) * num_queries * D
-    store_rows(own_sums, totals, unit_of(top), factors, q, num_queries, D, HAS_SCALES, BLOCK_D, CHUNKS)
+    store_rows(
+        of_queries + tl.program_id(1).to(tl.int64) * num_queries * D,
+        totals,
+        unit_of(top),
+        own_factors,
+        gamma,
+        beta,
+        q,
+        num_queries,
+        D,
+        NORMED,
+        CENTRED,
+        False,
+        HAS_FACTORS,
+        BLOCK_Q,
+        BLOCK_D,
+        CHUNKS,
+    )

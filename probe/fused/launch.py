@@ -6,9 +6,11 @@ import torch
 import triton
 import triton.language as tl
 
+from cache import FinalNorm
 from probe.fused.blocks import Blocks
 from probe.fused.kernels import pool_backward, pool_forward
 from probe.fused.stored_tokens import StoredTokens
+from probe.fused.token_norms import token_scales
 
 OPERANDS = {
     torch.float16: tl.float16,
@@ -44,9 +46,10 @@ def pool(
             images,
             count,
             num_queries,
+            *_strides(tokens),
             KEEP_SCORES=keep_scores,
             HAS_ITEMS=tokens.items is not None,
-            **kernel_constants(dim, tokens.values.dtype, blocks, parts),
+            **kernel_constants(dim, tokens.values.dtype, tokens.norm, blocks, parts),
         )
     return pooled_BQD, scores_BNQ, log_sums_BQ
 
@@ -78,10 +81,11 @@ def gradient(
             images,
             count,
             num_queries,
+            *_strides(tokens),
             of_pooled_BQD.stride(0),
             of_pooled_BQD.stride(1),
             HAS_ITEMS=tokens.items is not None,
-            **kernel_constants(dim, tokens.values.dtype, blocks, parts),
+            **kernel_constants(dim, tokens.values.dtype, tokens.norm, blocks, parts),
         )
     return sums.sum(dim=0)
 
@@ -97,18 +101,43 @@ def _programs(tokens: StoredTokens, num_queries: int, blocks: Blocks) -> tuple[i
     return query_blocks, min(max(sharing, 1), len(tokens))
 
 
-def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of tokens, scales and items; where there are none, the kernels do not read them."""
-    values = tokens.values.contiguous()
-    scales = values if tokens.scales is None else tokens.scales.contiguous()
-    return values, scales, values if tokens.items is None else tokens.items
+def _pointers(tokens: StoredTokens) -> tuple[torch.Tensor, ...]:
+    """Of tokens, scales, factors, items, γ and β; where there are none, the kernels do not read them."""
+    values, scales, norm = tokens.values, tokens.scales, tokens.norm
+    factors = values if scales is None else scales[:, values.shape[1] :]
+    items = values if tokens.items is None else tokens.items
+    if norm is None:
+        return values, values if scales is None else scales, factors, items, values, values
+    width = values.shape[-1:]
+    gamma = torch.ones(width, device=values.device) if norm.weight is None else norm.weight.float()
+    beta = torch.zeros(width, device=values.device) if norm.bias is None else norm.bias.float()
+    return values, _norm_scales(tokens, norm), factors, items, gamma, beta
 
 
-def kernel_constants(dim: int, dtype: torch.dtype, blocks: Blocks, parts: int) -> dict[str, object]:
+def _norm_scales(tokens: StoredTokens, norm: FinalNorm) -> torch.Tensor:
+    """Of all tokens, computed once."""
+    key = f"{norm.kind} {norm.eps}"
+    if key not in tokens.kept:
+        tokens.kept[key] = token_scales(tokens.values, tokens.scales, norm)
+    return tokens.kept[key]
+
+
+def _strides(tokens: StoredTokens) -> tuple[int, int]:
+    """From an image to the next: of scales, and of factors."""
+    _, count, dim = tokens.values.shape
+    return count if tokens.norm is not None else count + dim, count + dim
+
+
+def kernel_constants(
+    dim: int, dtype: torch.dtype, norm: FinalNorm | None, blocks: Blocks, parts: int
+) -> dict[str, object]:
     """What both kernels are compiled for, with the compiler's options: (B, N, dim) tokens of `dtype`."""
     return {
         "D": dim,
-        "HAS_SCALES": dtype == torch.int8,
+        "NORMED": norm is not None,
+        "CENTRED": norm is not None and norm.kind == "layer_norm",
+        "HAS_SCALES": norm is not None or dtype == torch.int8,
+        "HAS_FACTORS": dtype == torch.int8,
         "DTYPE": OPERANDS[dtype],
         "PARTS": parts,
         "BLOCK_N": blocks.tokens,

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
 import torch
 
+from cache import FinalNorm
 from cache.encode import decode
 
 
 @dataclass(frozen=True)
 class StoredTokens:
-    """(S, N, D) float16, bfloat16 or int8 tokens before the final norm, on the device that probes them.
+    """(S, N, D) float16, bfloat16 or int8 tokens as they are stored, on the device that probes them.
 
     `scales`: (S, N + D) float16 beside int8 codes. `precision`: in which products with them are asked for.
-    `items`: (B,) int64, the images of a batch among those S, which need not be gathered; without it they are
-    the batch.
+    `norm`: the final norm that they are to be seen through. `items`: (B,) int64, the images of a batch among
+    those S, which need not be gathered; without it they are the batch. `kept` holds what has been computed of
+    all S, for other batches of them.
     """
 
     values: torch.Tensor
     scales: torch.Tensor | None
     precision: torch.dtype
+    norm: FinalNorm | None = None
     items: torch.Tensor | None = None
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values if self.items is None else self.items)
 
     @cached_property
     def decoded(self) -> torch.Tensor:
-        """(B, N, D) in `precision`: made once, however many probes ask."""
+        """(B, N, D) in `precision`, normed: made once, however many probes ask."""
         values, scales = self.values, self.scales
         if self.items is not None:
             values, scales = values[self.items], None if scales is None else scales[self.items]
-        return decode(values, scales).to(self.precision)
+        tokens = decode(values, scales)
+        return (tokens if self.norm is None else self.norm(tokens)).to(self.precision)
 
 
 Tokens: TypeAlias = torch.Tensor | StoredTokens

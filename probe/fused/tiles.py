@@ -63,22 +63,44 @@ def zero_totals(BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr, CHUNKS: tl.constex
 def _row_tile(
     rows,
     row_stride,
-    factors,
     q,
     num_queries,
     chunk: tl.constexpr,
     EVICTION: tl.constexpr,
     D: tl.constexpr,
-    HAS_SCALES: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
+    """[channels, queries] of rows q, (Q, D), in float32; zeros beyond them."""
     d = channels_of(chunk, BLOCK_D)
     inside = (d[:, None] < D) & (q[None, :] < num_queries)
     places = rows + q.to(tl.int64)[None, :] * row_stride + d[:, None]
-    tile = tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION)
-    tile = tile.to(tl.float32)
-    if HAS_SCALES:
-        tile = tile * tl.load(factors + d, mask=d < D, other=1.0).to(tl.float32)[:, None]
+    return tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION).to(tl.float32)
+
+
+@triton.jit
+def _of_channels(values, chunk: tl.constexpr, other, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """(D,) values as a column [channels, 1] in float32, `other` beyond them."""
+    d = channels_of(chunk, BLOCK_D)
+    return tl.load(values + d, mask=d < D, other=other).to(tl.float32)[:, None]
+
+
+@triton.jit
+def _towards_tokens(
+    tile,
+    mean,
+    factors,
+    gamma,
+    chunk: tl.constexpr,
+    D: tl.constexpr,
+    NORMED: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """What meets the stored tokens where `tile` is to meet the normed ones: (γ tile − mean) · factors."""
+    if NORMED:
+        tile = tile * _of_channels(gamma, chunk, 0.0, D, BLOCK_D) - mean[None, :]
+    if HAS_FACTORS:
+        tile = tile * _of_channels(factors, chunk, 1.0, D, BLOCK_D)
     return tile
 
 
@@ -87,28 +109,40 @@ def load_rows(
     rows,
     row_stride,
     factors,
+    gamma,
     q,
     num_queries,
     D: tl.constexpr,
-    HAS_SCALES: tl.constexpr,
+    NORMED: tl.constexpr,
+    CENTRED: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Rows q, (Q, D), times the factors of an image's channels: each chunk's parts, and the rows' units."""
+    """Rows q, (Q, D), as they meet stored tokens: each chunk's parts, and the rows' units.
+
+    They are loaded several times: registers do not hold all in float32, which the compiler would try were the
+    loads the same.
+    """
+    mean = tl.zeros((BLOCK_Q,), tl.float32)
+    if CENTRED:
+        for chunk in tl.static_range(CHUNKS):
+            tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", D, BLOCK_D)
+            mean += tl.sum(tile * _of_channels(gamma, chunk, 0.0, D, BLOCK_D), 0)
+        mean = mean / D
     top = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(
-            rows, row_stride, factors, q, num_queries, chunk, "evict_last", D, HAS_SCALES, BLOCK_D
-        )
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", D, BLOCK_D)
+        tile = _towards_tokens(tile, mean, factors, gamma, chunk, D, NORMED, HAS_FACTORS, BLOCK_D)
         top = tl.maximum(top, tl.max(tl.abs(tile), 0))
     unit = unit_of(top)
     found = ()
-    # loaded again: registers do not hold all in float32, which the compiler would try were the loads the same
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, factors, q, num_queries, chunk, "", D, HAS_SCALES, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", D, BLOCK_D)
+        tile = _towards_tokens(tile, mean, factors, gamma, chunk, D, NORMED, HAS_FACTORS, BLOCK_D)
         found = found + (in_parts(tile / unit[None, :], DTYPE, PARTS),)
     return found, unit
 
@@ -175,18 +209,22 @@ def dot_rows(
     rows,
     row_stride,
     others,
+    beta,
     q,
     num_queries,
     D: tl.constexpr,
+    NORMED: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Products of rows q, (Q, D), with those of the contiguous (Q, D) `others`: one for each query."""
+    """Products of rows q, (Q, D), with those of the contiguous (Q, D) `others` − β: one for each query."""
     found = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, rows, q, num_queries, chunk, "evict_first", D, False, BLOCK_D)
-        other = _row_tile(others, D, rows, q, num_queries, chunk, "evict_last", D, False, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", D, BLOCK_D)
+        other = _row_tile(others, D, q, num_queries, chunk, "evict_last", D, BLOCK_D)
+        if NORMED:
+            other = other - _of_channels(beta, chunk, 0.0, D, BLOCK_D)
         found += tl.sum(tile * other, 0)
     return found
 
@@ -197,20 +235,29 @@ def subtract_rows(
     share,
     rows,
     factors,
+    gamma,
+    beta,
     q,
     num_queries,
     D: tl.constexpr,
-    HAS_SCALES: tl.constexpr,
+    NORMED: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Totals, meant times the factors of the channels, − share · rows q of (Q, D)."""
+    """Totals of stored tokens − share · what was pooled of these, which follows from the written rows q.
+
+    Of normed tokens up to a constant, and not in channels of a weight γ of 0: neither has any effect.
+    """
     found = ()
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, D, factors, q, num_queries, chunk, "", D, False, BLOCK_D)
-        if HAS_SCALES:
-            d = channels_of(chunk, BLOCK_D)
-            tile = tile / tl.load(factors + d, mask=d < D, other=1.0).to(tl.float32)[:, None]
+        tile = _row_tile(rows, D, q, num_queries, chunk, "", D, BLOCK_D)
+        if NORMED:
+            weight = _of_channels(gamma, chunk, 0.0, D, BLOCK_D)
+            tile = tile - _of_channels(beta, chunk, 0.0, D, BLOCK_D)
+            tile = tl.where(weight == 0.0, 0.0, tile / tl.where(weight == 0.0, 1.0, weight))
+        if HAS_FACTORS:
+            tile = tile / _of_channels(factors, chunk, 1.0, D, BLOCK_D)
         found = found + (totals[chunk] - tile * share[None, :],)
     return found
 
@@ -221,18 +268,40 @@ def store_rows(
     totals,
     share,
     factors,
+    gamma,
+    beta,
     q,
     num_queries,
     D: tl.constexpr,
-    HAS_SCALES: tl.constexpr,
+    NORMED: tl.constexpr,
+    CENTRED: tl.constexpr,
+    ADD_BETA: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Write totals · share, times the factors of the channels, as rows q of (Q, D)."""
+    """Write sums over stored tokens, totals · share, as such over normed ones, rows q of (Q, D).
+
+    γ (totals · share · factors − their mean over the channels) + β. It is the transpose of what `load_rows`
+    does, so that it is the way back of gradients, too, but for β.
+    """
+    mean = tl.zeros((BLOCK_Q,), tl.float32)
+    if CENTRED:
+        for chunk in tl.static_range(CHUNKS):
+            found = totals[chunk]
+            if HAS_FACTORS:
+                found = found * _of_channels(factors, chunk, 0.0, D, BLOCK_D)
+            mean += tl.sum(found, 0)
+        mean = mean * share / D
     for chunk in tl.static_range(CHUNKS):
         d = channels_of(chunk, BLOCK_D)
         found = totals[chunk] * share[None, :]
-        if HAS_SCALES:
-            found = found * tl.load(factors + d, mask=d < D, other=0.0).to(tl.float32)[:, None]
+        if HAS_FACTORS:
+            found = found * _of_channels(factors, chunk, 0.0, D, BLOCK_D)
+        if NORMED:
+            found = (found - mean[None, :]) * _of_channels(gamma, chunk, 0.0, D, BLOCK_D)
+        if NORMED and ADD_BETA:
+            found = found + _of_channels(beta, chunk, 0.0, D, BLOCK_D)
         inside = (d[:, None] < D) & (q[None, :] < num_queries)
         tl.store(rows + q[None, :] * D + d[:, None], found, mask=inside)

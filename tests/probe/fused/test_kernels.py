@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from cache import FinalNorm, NormKind
 from probe.fused import StoredTokens
 from probe.fused.blocks import FEWEST_QUERIES, Blocks, blocks_for, tiles_of
 from probe.fused.pooling import fused_pool
+from probe.fused.token_norms import token_scales
 
 EXACT = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3, torch.int8: 2}
 """Parts of operands that have the precision of float32."""
@@ -51,9 +53,10 @@ def errors(
     size = (weights @ exact.abs()).detach()
     terms = weights * ((sent.abs() @ exact.abs().mT) + (sent * wanted).abs().sum(-1, keepdim=True))
     of_size = (terms @ exact.abs()).sum(dim=0).detach()
+    smallest = torch.finfo(torch.float64).tiny  # of channels that are 0 in all tokens nothing may come out
     return (
-        float(((found.detach() - wanted.detach()).abs() / size).max()),
-        float(((of_queries - wanted_of_queries).abs() / of_size).max()),
+        float(((found.detach() - wanted.detach()).abs() / size.clamp(min=smallest)).max()),
+        float(((of_queries - wanted_of_queries).abs() / of_size.clamp(min=smallest)).max()),
     )
 
 
@@ -165,7 +168,7 @@ def test_images_are_taken_from_where_they_are(dtype: torch.dtype, as_stored: AsS
     assert blocks is not None
     found = []
     for tokens in (
-        StoredTokens(held.values, held.scales, torch.float32, items),
+        StoredTokens(held.values, held.scales, torch.float32, items=items),
         StoredTokens(held.values[items], scales, torch.float32),
     ):
         queries = (drawn(2, 64, seed=1) / 8).to(items.device).requires_grad_()
@@ -174,6 +177,66 @@ def test_images_are_taken_from_where_they_are(dtype: torch.dtype, as_stored: AsS
         found.append((pooled, gradient, tokens.decoded))
         assert len(tokens) == 4
     assert all(map(torch.equal, *found))
+
+
+def norm_of(kind: NormKind, dim: int, device: torch.device, affine: bool = True) -> FinalNorm:
+    """With a weight that is 0 in some channels, and a bias larger than what it is added to."""
+    if not affine:
+        return FinalNorm(kind, 1e-6, None, None)
+    weight, bias = drawn(2, dim, seed=5).to(device)
+    weight[::7] = 0
+    return FinalNorm(kind, 1e-6, weight, 3 * bias if kind == "layer_norm" else None)
+
+
+@pytest.mark.parametrize("dtype", EXACT, ids=str)
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+def test_tokens_are_seen_through_the_final_norm(
+    dtype: torch.dtype, kind: NormKind, affine: bool, as_stored: AsStored
+) -> None:
+    values = 0.5 + drawn(4, 37, 96, seed=0) * torch.logspace(-1, 1, 37)[:, None]
+    held = as_stored(values, dtype)
+    norm = norm_of(kind, 96, held.values.device, affine)
+    tokens = StoredTokens(held.values, held.scales, torch.float32, norm)
+    assert max(errors(tokens, drawn(3, 96, seed=1) / 8, EXACT[dtype])) < 5e-6
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
+def test_normed_tokens_in_one_part_cost_their_rounding_alone(kind: NormKind, as_stored: AsStored) -> None:
+    values = drawn(3, 70, 64, seed=0)
+    values[..., 7] += 30.0
+    held = as_stored(values, torch.float16)
+    tokens = StoredTokens(held.values, None, torch.float32, norm_of(kind, 64, held.values.device))
+    assert max(errors(tokens, drawn(4, 64, seed=1) / 8, parts=1)) < 8 * ROUNDED[torch.float16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8], ids=str)
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm"])
+def test_scales_of_the_norm_are_the_formulas(dtype: torch.dtype, kind: NormKind, as_stored: AsStored) -> None:
+    held = as_stored(5 + drawn(3, 21, 100, seed=0), dtype)  # a mean that a sum of squares would drown in
+    found = token_scales(held.values, held.scales, FinalNorm(kind, 1e-3, None, None))
+    exact = held.decoded.double()
+    size = exact.var(dim=-1, correction=0) if kind == "layer_norm" else exact.square().mean(dim=-1)
+    wanted = (size + 1e-3).rsqrt()
+    if held.scales is not None:
+        wanted *= held.scales[:, :21]
+    torch.testing.assert_close(found.double(), wanted, rtol=2e-6, atol=0)
+
+
+def test_the_norms_scales_of_a_split_are_computed_once_for_all_batches(as_stored: AsStored) -> None:
+    held = as_stored(drawn(9, 20, 64, seed=0), torch.float16)
+    norm, kept = norm_of("layer_norm", 64, held.values.device), dict[str, torch.Tensor]()
+    blocks = blocks_for(64, 2, 2, torch.float16)
+    assert blocks is not None
+    for items in (torch.tensor([7, 0, 3]), torch.tensor([8, 8])):
+        queries = (drawn(2, 64, seed=1) / 8).to(held.values.device)
+        chosen = items.to(queries.device)
+        found = fused_pool(
+            StoredTokens(held.values, None, torch.float32, norm, chosen, kept), queries, blocks, 2
+        )
+        alone = fused_pool(StoredTokens(held.values[chosen], None, torch.float32, norm), queries, blocks, 2)
+        torch.testing.assert_close(found, alone)
+        assert [scales.shape for scales in kept.values()] == [(9, 20)]
 
 
 def test_what_is_pooled_has_the_precision_that_is_asked_for(as_stored: AsStored) -> None:
