@@ -39,7 +39,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.int8)
 HOPPER = 90
 INTEGERS = (
     *("images", "count", "num_queries"),
-    *("scale_stride", "factor_stride", "image_stride", "query_stride"),
+    *("scale_stride", "factor_stride", "norm_stride", "image_stride", "query_stride"),
 )
 LAUNCH_OPTIONS = {"num_warps", "num_stages"}
 POINTERS = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int8: "*i8", torch.float32: "*fp32"}

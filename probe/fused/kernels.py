@@ -71,6 +71,7 @@ def pool_forward(
     num_queries,
     scale_stride,  # of an image, in numbers
     factor_stride,
+    norm_stride,  # 0: the compiler, to which it is unknown, does not keep γ and β in registers for all images
     D: tl.constexpr,
     HAS_ITEMS: tl.constexpr,
     NORMED: tl.constexpr,
@@ -112,12 +113,13 @@ def pool_forward(
         item = item_of(image, items, HAS_ITEMS)
         own_scales = scales + item * scale_stride
         own_factors = factors + item * factor_stride
+        own_gamma, own_beta = gamma + item * norm_stride, beta + item * norm_stride
         if HAS_FACTORS:
             rows, row_unit = load_rows(
                 queries,
                 D,
                 own_factors,
-                gamma,
+                own_gamma,
                 q,
                 num_queries,
                 D,
@@ -166,8 +168,8 @@ def pool_forward(
             totals,
             share,
             own_factors,
-            gamma,
-            beta,
+            own_gamma,
+            own_beta,
             q,
             num_queries,
             D,
@@ -200,6 +202,7 @@ def pool_backward(
     num_queries,
     scale_stride,
     factor_stride,
+    norm_stride,
     image_stride,  # of the gradient
     query_stride,
     D: tl.constexpr,
@@ -231,12 +234,13 @@ def pool_backward(
             before = own_factors
             own_factors = factors + item * factor_stride
             totals = change_factors(totals, before, own_factors, D, BLOCK_D, CHUNKS)
+        own_gamma, own_beta = gamma + item * norm_stride, beta + item * norm_stride
         own_gradient = of_pooled + image * image_stride
         rows, row_unit = load_rows(
             own_gradient,
             query_stride,
             own_factors,
-            gamma,
+            own_gamma,
             q,
             num_queries,
             D,
@@ -255,7 +259,7 @@ def pool_backward(
             own_gradient,
             query_stride,
             own_pooled,
-            beta,
+            own_beta,
             q,
             num_queries,
             D,
@@ -296,8 +300,8 @@ def pool_backward(
             share,
             own_pooled,
             own_factors,
-            gamma,
-            beta,
+            own_gamma,
+            own_beta,
             q,
             num_queries,
             D,

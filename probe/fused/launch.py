@@ -122,10 +122,10 @@ def _norm_scales(tokens: StoredTokens, norm: FinalNorm) -> torch.Tensor:
     return tokens.kept[key]
 
 
-def _strides(tokens: StoredTokens) -> tuple[int, int]:
-    """From an image to the next: of scales, and of factors."""
+def _strides(tokens: StoredTokens) -> tuple[int, int, int]:
+    """From an image to the next: of scales, of factors, and of γ and β, which all images share."""
     _, count, dim = tokens.values.shape
-    return count if tokens.norm is not None else count + dim, count + dim
+    return count if tokens.norm is not None else count + dim, count + dim, 0
 
 
 def kernel_constants(

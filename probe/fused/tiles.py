@@ -67,21 +67,36 @@ def _row_tile(
     num_queries,
     chunk: tl.constexpr,
     EVICTION: tl.constexpr,
+    CACHE: tl.constexpr,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """[channels, queries] of rows q, (Q, D), in float32; zeros beyond them."""
+    """[channels, queries] of rows q, (Q, D), in float32; zeros beyond them.
+
+    Where the same rows are loaded again, ask for it in another way: the compiler would keep those of all
+    chunks until then, for which there are no registers.
+    """
     d = channels_of(chunk, BLOCK_D)
     inside = (d[:, None] < D) & (q[None, :] < num_queries)
     places = rows + q.to(tl.int64)[None, :] * row_stride + d[:, None]
-    return tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION).to(tl.float32)
+    tile = tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION, cache_modifier=CACHE)
+    return tile.to(tl.float32)
 
 
 @triton.jit
-def _of_channels(values, chunk: tl.constexpr, other, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """(D,) values as a column [channels, 1] in float32, `other` beyond them."""
+def _of_channels(
+    values,
+    chunk: tl.constexpr,
+    other,
+    EVICTION: tl.constexpr,
+    CACHE: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """(D,) values as a column [channels, 1] in float32, `other` beyond them. Ways to ask: see `_row_tile`."""
     d = channels_of(chunk, BLOCK_D)
-    return tl.load(values + d, mask=d < D, other=other).to(tl.float32)[:, None]
+    found = tl.load(values + d, mask=d < D, other=other, eviction_policy=EVICTION, cache_modifier=CACHE)
+    return found.to(tl.float32)[:, None]
 
 
 @triton.jit
@@ -91,6 +106,7 @@ def _towards_tokens(
     factors,
     gamma,
     chunk: tl.constexpr,
+    EVICTION: tl.constexpr,
     D: tl.constexpr,
     NORMED: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
@@ -98,9 +114,9 @@ def _towards_tokens(
 ):
     """What meets the stored tokens where `tile` is to meet the normed ones: (γ tile − mean) · factors."""
     if NORMED:
-        tile = tile * _of_channels(gamma, chunk, 0.0, D, BLOCK_D) - mean[None, :]
+        tile = tile * _of_channels(gamma, chunk, 0.0, EVICTION, "", D, BLOCK_D) - mean[None, :]
     if HAS_FACTORS:
-        tile = tile * _of_channels(factors, chunk, 1.0, D, BLOCK_D)
+        tile = tile * _of_channels(factors, chunk, 1.0, EVICTION, "", D, BLOCK_D)
     return tile
 
 
@@ -122,27 +138,25 @@ def load_rows(
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Rows q, (Q, D), as they meet stored tokens: each chunk's parts, and the rows' units.
-
-    They are loaded several times: registers do not hold all in float32, which the compiler would try were the
-    loads the same.
-    """
+    """Rows q, (Q, D), as they meet stored tokens: each chunk's parts, and the rows' units."""
     mean = tl.zeros((BLOCK_Q,), tl.float32)
     if CENTRED:
         for chunk in tl.static_range(CHUNKS):
-            tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", D, BLOCK_D)
-            mean += tl.sum(tile * _of_channels(gamma, chunk, 0.0, D, BLOCK_D), 0)
+            tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", "", D, BLOCK_D)
+            mean += tl.sum(tile * _of_channels(gamma, chunk, 0.0, "evict_first", "", D, BLOCK_D), 0)
         mean = mean / D
     top = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", D, BLOCK_D)
-        tile = _towards_tokens(tile, mean, factors, gamma, chunk, D, NORMED, HAS_FACTORS, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
+        tile = _towards_tokens(
+            tile, mean, factors, gamma, chunk, "evict_last", D, NORMED, HAS_FACTORS, BLOCK_D
+        )
         top = tl.maximum(top, tl.max(tl.abs(tile), 0))
     unit = unit_of(top)
     found = ()
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", D, BLOCK_D)
-        tile = _towards_tokens(tile, mean, factors, gamma, chunk, D, NORMED, HAS_FACTORS, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", "", D, BLOCK_D)
+        tile = _towards_tokens(tile, mean, factors, gamma, chunk, "", D, NORMED, HAS_FACTORS, BLOCK_D)
         found = found + (in_parts(tile / unit[None, :], DTYPE, PARTS),)
     return found, unit
 
@@ -221,10 +235,10 @@ def dot_rows(
     """Products of rows q, (Q, D), with those of the contiguous (Q, D) `others` − β: one for each query."""
     found = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", D, BLOCK_D)
-        other = _row_tile(others, D, q, num_queries, chunk, "evict_last", D, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D)
+        other = _row_tile(others, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
         if NORMED:
-            other = other - _of_channels(beta, chunk, 0.0, D, BLOCK_D)
+            other = other - _of_channels(beta, chunk, 0.0, "", "", D, BLOCK_D)
         found += tl.sum(tile * other, 0)
     return found
 
@@ -251,13 +265,13 @@ def subtract_rows(
     """
     found = ()
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, D, q, num_queries, chunk, "", D, BLOCK_D)
+        tile = _row_tile(rows, D, q, num_queries, chunk, "", "", D, BLOCK_D)
         if NORMED:
-            weight = _of_channels(gamma, chunk, 0.0, D, BLOCK_D)
-            tile = tile - _of_channels(beta, chunk, 0.0, D, BLOCK_D)
+            weight = _of_channels(gamma, chunk, 0.0, "", ".cg", D, BLOCK_D)
+            tile = tile - _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
             tile = tl.where(weight == 0.0, 0.0, tile / tl.where(weight == 0.0, 1.0, weight))
         if HAS_FACTORS:
-            tile = tile / _of_channels(factors, chunk, 1.0, D, BLOCK_D)
+            tile = tile / _of_channels(factors, chunk, 1.0, "", ".cg", D, BLOCK_D)
         found = found + (totals[chunk] - tile * share[None, :],)
     return found
 
@@ -291,17 +305,17 @@ def store_rows(
         for chunk in tl.static_range(CHUNKS):
             found = totals[chunk]
             if HAS_FACTORS:
-                found = found * _of_channels(factors, chunk, 0.0, D, BLOCK_D)
+                found = found * _of_channels(factors, chunk, 0.0, "", ".ca", D, BLOCK_D)
             mean += tl.sum(found, 0)
         mean = mean * share / D
     for chunk in tl.static_range(CHUNKS):
         d = channels_of(chunk, BLOCK_D)
         found = totals[chunk] * share[None, :]
         if HAS_FACTORS:
-            found = found * _of_channels(factors, chunk, 0.0, D, BLOCK_D)
+            found = found * _of_channels(factors, chunk, 0.0, "", ".ca", D, BLOCK_D)
         if NORMED:
-            found = (found - mean[None, :]) * _of_channels(gamma, chunk, 0.0, D, BLOCK_D)
+            found = (found - mean[None, :]) * _of_channels(gamma, chunk, 0.0, "", ".ca", D, BLOCK_D)
         if NORMED and ADD_BETA:
-            found = found + _of_channels(beta, chunk, 0.0, D, BLOCK_D)
+            found = found + _of_channels(beta, chunk, 0.0, "", ".ca", D, BLOCK_D)
         inside = (d[:, None] < D) & (q[None, :] < num_queries)
         tl.store(rows + q[None, :] * D + d[:, None], found, mask=inside)
