@@ -44,6 +44,7 @@ from probe.fused.tiles import (
     dot_rows,
     in_parts,
     item_of,
+    load_block,
     load_rows,
     multiply_block,
     store_rows,
@@ -111,6 +112,7 @@ def pool_forward(
         )
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
         item = item_of(image, items, HAS_ITEMS)
+        own_tokens = tokens + item * count * D
         own_scales = scales + item * scale_stride
         own_factors = factors + item * factor_stride
         own_gamma, own_beta = gamma + item * norm_stride, beta + item * norm_stride
@@ -136,11 +138,15 @@ def pool_forward(
         largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
         sums = tl.zeros((BLOCK_Q,), tl.float32)
         top = tl.full((BLOCK_Q,), 0.0 if HAS_SCALES else 1.0, tl.float32)  # of what multiplies tokens
+        if HAS_FACTORS:  # the compiler copies no int8 ahead: it has to be converted on its way
+            ahead = load_block(own_tokens, tl.arange(0, BLOCK_N), count, D, BLOCK_D, CHUNKS)
         for first in range(0, count, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
-            block, products = multiply_block(
-                tokens + item * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
-            )
+            if HAS_FACTORS:
+                stored, ahead = ahead, load_block(own_tokens, n + BLOCK_N, count, D, BLOCK_D, CHUNKS)
+            else:
+                stored = load_block(own_tokens, n, count, D, BLOCK_D, CHUNKS)
+            block, products = multiply_block(stored, rows, DTYPE, PARTS, BLOCK_N, BLOCK_Q, CHUNKS)
             s = products * row_unit[None, :]
             if HAS_SCALES:
                 scale = tl.load(own_scales + n, mask=n < count, other=0.0).to(tl.float32)
@@ -229,6 +235,7 @@ def pool_backward(
     own_factors = factors + item_of(tl.program_id(1).to(tl.int64), items, HAS_ITEMS) * factor_stride
     for image in range(tl.program_id(1).to(tl.int64), images, tl.num_programs(1)):
         item = item_of(image, items, HAS_ITEMS)
+        own_tokens = tokens + item * count * D
         own_scales = scales + item * scale_stride
         if HAS_FACTORS:
             before = own_factors
@@ -269,11 +276,15 @@ def pool_backward(
             CHUNKS,
         )
         excess = tl.zeros((BLOCK_Q,), tl.float32)  # Σ_n ds_n
+        if HAS_FACTORS:  # the compiler copies no int8 ahead: it has to be converted on its way
+            ahead = load_block(own_tokens, tl.arange(0, BLOCK_N), count, D, BLOCK_D, CHUNKS)
         for first in range(0, count, BLOCK_N):
             n = first + tl.arange(0, BLOCK_N)
-            block, products = multiply_block(
-                tokens + item * count * D, n, count, rows, D, DTYPE, PARTS, BLOCK_N, BLOCK_Q, BLOCK_D, CHUNKS
-            )
+            if HAS_FACTORS:
+                stored, ahead = ahead, load_block(own_tokens, n + BLOCK_N, count, D, BLOCK_D, CHUNKS)
+            else:
+                stored = load_block(own_tokens, n, count, D, BLOCK_D, CHUNKS)
+            block, products = multiply_block(stored, rows, DTYPE, PARTS, BLOCK_N, BLOCK_Q, CHUNKS)
             products = products * row_unit[None, :]
             inside = (n[:, None] < count) & (q[None, :] < num_queries)
             places = scores + (image * count + n[:, None]) * num_queries + q[None, :]

@@ -170,26 +170,31 @@ def _add_product(total, tokens, parts, PARTS: tl.constexpr):
 
 
 @triton.jit
+def load_block(image, n, count, D: tl.constexpr, BLOCK_D: tl.constexpr, CHUNKS: tl.constexpr):
+    """Tokens n of an image: each chunk's tile, [tokens, channels]; zeros beyond the last."""
+    found = ()
+    for chunk in tl.static_range(CHUNKS):
+        d = channels_of(chunk, BLOCK_D)
+        inside = (n[:, None] < count) & (d[None, :] < D)
+        found = found + (tl.load(image + n[:, None] * D + d[None, :], mask=inside, other=0),)
+    return found
+
+
+@triton.jit
 def multiply_block(
-    image,
-    n,
-    count,
+    stored,
     rows,
-    D: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_Q: tl.constexpr,
-    BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Tokens n of an image: each chunk's tile [tokens, channels], and their products with `rows`."""
+    """A block's tiles as operands, and the products of its tokens with `rows`."""
     block = ()
     products = tl.zeros((BLOCK_N, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        d = channels_of(chunk, BLOCK_D)
-        inside = (n[:, None] < count) & (d[None, :] < D)
-        tile = tl.load(image + n[:, None] * D + d[None, :], mask=inside, other=0).to(DTYPE)
+        tile = stored[chunk].to(DTYPE)
         block = block + (tile,)
         products = _add_product(products, tile, rows[chunk], PARTS)
     return block, products
@@ -197,7 +202,7 @@ def multiply_block(
 
 @triton.jit
 def add_weighted(totals, decay, block, parts, PARTS: tl.constexpr, CHUNKS: tl.constexpr):
-    """totals · decay + Σ_n weight_n x_n: the tokens that `multiply_block` loaded, weights in parts."""
+    """totals · decay + Σ_n weight_n x_n: the tiles that `multiply_block` gave, weights in parts."""
     found = ()
     for chunk in tl.static_range(CHUNKS):
         total = totals[chunk] * decay[None, :]
