@@ -65,6 +65,7 @@ def pool_forward(
     beta,  # (D,) float32, if NORMED
     queries,  # (Q, D)
     pooled,  # (B, Q, D) float32, or 16 bits, written
+    rest,  # (B, Q, D), written if HAS_REST: what rounding leaves of it
     scores,  # (B, N, Q) float32, written if KEEP_SCORES
     log_sums,  # (B, Q) float32, written: log Σ_n exp(score)
     images,
@@ -80,6 +81,7 @@ def pool_forward(
     HAS_SCALES: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
     KEEP_SCORES: tl.constexpr,
+    HAS_REST: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -171,6 +173,7 @@ def pool_forward(
         share = unit_of(top) / sums
         store_rows(
             own_pooled,
+            rest + image * num_queries * D,
             totals,
             share,
             own_factors,
@@ -182,6 +185,7 @@ def pool_forward(
             NORMED,
             CENTRED,
             True,
+            HAS_REST,
             HAS_FACTORS,
             BLOCK_Q,
             BLOCK_D,
@@ -198,9 +202,10 @@ def pool_backward(
     items,
     gamma,
     beta,
-    scores,  # (B, N, Q) float32
-    log_sums,  # (B, Q) float32
-    pooled,  # (B, Q, D)
+    pooled,
+    rest,
+    scores,
+    log_sums,
     of_pooled,  # (B, Q, D): the gradient g, its channels side by side
     of_queries,  # (J, Q, D) float32, written: each program's sum over its own images
     images,
@@ -217,6 +222,7 @@ def pool_backward(
     CENTRED: tl.constexpr,
     HAS_SCALES: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
+    HAS_REST: tl.constexpr,
     DTYPE: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -261,16 +267,18 @@ def pool_backward(
             CHUNKS,
         )
         log_sum = tl.load(log_sums + image * num_queries + q, mask=q < num_queries, other=0.0)
-        own_pooled = pooled + image * num_queries * D
+        own = image * num_queries * D
         shift = dot_rows(
             own_gradient,
             query_stride,
-            own_pooled,
+            pooled + own,
+            rest + own,
             own_beta,
             q,
             num_queries,
             D,
             NORMED,
+            HAS_REST,
             BLOCK_Q,
             BLOCK_D,
             CHUNKS,
@@ -309,7 +317,8 @@ def pool_backward(
         totals = subtract_rows(
             totals,
             share,
-            own_pooled,
+            pooled + own,
+            rest + own,
             own_factors,
             own_gamma,
             own_beta,
@@ -317,12 +326,14 @@ def pool_backward(
             num_queries,
             D,
             NORMED,
+            HAS_REST,
             HAS_FACTORS,
             BLOCK_D,
             CHUNKS,
         )
     store_rows(
         of_queries + tl.program_id(1).to(tl.int64) * num_queries * D,
+        rest,
         totals,
         unit_of(top),
         own_factors,
@@ -333,6 +344,7 @@ def pool_backward(
         D,
         NORMED,
         CENTRED,
+        False,
         False,
         HAS_FACTORS,
         BLOCK_Q,

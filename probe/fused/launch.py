@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
@@ -24,58 +26,73 @@ INTERPRETED_PROGRAMS = 3
 """That share a batch where no device runs them: each then has several images."""
 
 
-def pool(
-    tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int, *, keep_scores: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pooled (B, Q, D) in the tokens' precision, scores (B, N, Q) and their log Σ exp (B, Q) in float32.
+@dataclass(frozen=True)
+class Pooled:
+    """What a forward pass gives: pooled tokens, and for the way back all else.
 
-    Scores are empty unless kept: only a backward pass reads them.
+    values (B, Q, D) in the tokens' precision; rest (B, Q, D), what rounding leaves of them where they have
+    16 bits; scores (B, N, Q) and their log Σ exp (B, Q) in float32. Rest and scores are empty unless kept.
     """
+
+    values: torch.Tensor
+    rest: torch.Tensor
+    scores: torch.Tensor
+    log_sums: torch.Tensor
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them, in this order."""
+        return self.values, self.rest, self.scores, self.log_sums
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether values alone are not what was pooled."""
+        return len(self.rest) > 0
+
+
+def pool(tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: int, *, keep: bool) -> Pooled:
+    """Pool tokens by queries; `keep` what only a backward pass reads."""
     images, (count, dim) = len(tokens), tokens.values.shape[1:]
     num_queries = len(queries_QD)
-    pooled_BQD = queries_QD.new_empty(images, num_queries, dim, dtype=tokens.precision)
-    log_sums_BQ = pooled_BQD.new_empty(images, num_queries, dtype=torch.float32)
-    scores_BNQ = log_sums_BQ.new_empty(images if keep_scores else 0, count, num_queries)
+    shape = num_queries, dim
+    log_sums_BQ = queries_QD.new_empty(images, num_queries, dtype=torch.float32)
+    rounded = tokens.precision != torch.float32
+    pooled = Pooled(
+        log_sums_BQ.new_empty(images, *shape, dtype=tokens.precision),
+        log_sums_BQ.new_empty(images if keep and rounded else 0, *shape, dtype=tokens.precision),
+        log_sums_BQ.new_empty(images if keep else 0, count, num_queries),
+        log_sums_BQ,
+    )
     with torch.cuda.device_of(tokens.values):
         pool_forward[_programs(tokens, num_queries, blocks)](
             *_pointers(tokens),
             queries_QD.contiguous(),
-            pooled_BQD,
-            scores_BNQ,
-            log_sums_BQ,
+            *pooled.tensors(),
             images,
             count,
             num_queries,
             *_strides(tokens),
-            KEEP_SCORES=keep_scores,
+            KEEP_SCORES=keep,
+            HAS_REST=pooled.has_rest,
             HAS_ITEMS=tokens.items is not None,
             **kernel_constants(dim, tokens.values.dtype, tokens.norm, blocks, parts),
         )
-    return pooled_BQD, scores_BNQ, log_sums_BQ
+    return pooled
 
 
 def gradient(
-    tokens: StoredTokens,
-    scores_BNQ: torch.Tensor,
-    log_sums_BQ: torch.Tensor,
-    pooled_BQD: torch.Tensor,
-    of_pooled_BQD: torch.Tensor,
-    blocks: Blocks,
-    parts: int,
+    tokens: StoredTokens, pooled: Pooled, of_pooled_BQD: torch.Tensor, blocks: Blocks, parts: int
 ) -> torch.Tensor:
-    """Of the queries, (Q, D) float32, from what `pool` gave and the gradient of what it pooled."""
+    """Of the queries, (Q, D) float32, from what `pool` gave and the gradient of its values."""
     images, (count, dim) = len(tokens), tokens.values.shape[1:]
-    num_queries = scores_BNQ.shape[-1]
+    num_queries = pooled.scores.shape[-1]
     programs = _programs(tokens, num_queries, blocks)
-    sums = scores_BNQ.new_empty(programs[1], num_queries, dim)
+    sums = pooled.scores.new_empty(programs[1], num_queries, dim)
     if of_pooled_BQD.stride(-1) != 1:  # a sum's, for one
         of_pooled_BQD = of_pooled_BQD.contiguous()
     with torch.cuda.device_of(tokens.values):
         pool_backward[programs](
             *_pointers(tokens),
-            scores_BNQ,
-            log_sums_BQ,
-            pooled_BQD,
+            *pooled.tensors(),
             of_pooled_BQD,
             sums,
             images,
@@ -84,6 +101,7 @@ def gradient(
             *_strides(tokens),
             of_pooled_BQD.stride(0),
             of_pooled_BQD.stride(1),
+            HAS_REST=pooled.has_rest,
             HAS_ITEMS=tokens.items is not None,
             **kernel_constants(dim, tokens.values.dtype, tokens.norm, blocks, parts),
         )

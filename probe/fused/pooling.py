@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from probe.fused.blocks import Blocks
-from probe.fused.launch import gradient, pool
+from probe.fused.launch import Pooled, gradient, pool
 from probe.fused.stored_tokens import StoredTokens
 
 
@@ -27,16 +27,14 @@ class _FusedPool(torch.autograd.Function):
     def forward(
         ctx: Any, queries_QD: torch.Tensor, tokens: StoredTokens, blocks: Blocks, parts: int
     ) -> torch.Tensor:
-        needed = ctx.needs_input_grad[0]
-        pooled_BQD, scores_BNQ, log_sums_BQ = pool(tokens, queries_QD, blocks, parts, keep_scores=needed)
-        ctx.save_for_backward(pooled_BQD, scores_BNQ, log_sums_BQ)
+        pooled = pool(tokens, queries_QD, blocks, parts, keep=ctx.needs_input_grad[0])
+        ctx.save_for_backward(*pooled.tensors())
         ctx.rest = tokens, blocks, parts, queries_QD.dtype
-        return pooled_BQD
+        return pooled.values
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        pooled_BQD, scores_BNQ, log_sums_BQ = ctx.saved_tensors
         tokens, blocks, parts, dtype = ctx.rest
         (of_pooled_BQD,) = gradients
-        found = gradient(tokens, scores_BNQ, log_sums_BQ, pooled_BQD, of_pooled_BQD, blocks, parts)
+        found = gradient(tokens, Pooled(*ctx.saved_tensors), of_pooled_BQD, blocks, parts)
         return found.to(dtype), None, None, None

@@ -11,6 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+SMALLEST_WEIGHT = tl.constexpr(2.0**-17)
+"""Of a norm's weight beside its bias: below it, 17 bits of their sum say nothing of what was weighted."""
+
 
 @triton.jit
 def item_of(image, items, HAS_ITEMS: tl.constexpr):
@@ -228,20 +231,24 @@ def dot_rows(
     rows,
     row_stride,
     others,
+    rest,
     beta,
     q,
     num_queries,
     D: tl.constexpr,
     NORMED: tl.constexpr,
+    HAS_REST: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Products of rows q, (Q, D), with those of the contiguous (Q, D) `others` − β: one for each query."""
+    """Products of rows q, (Q, D), with those of `others` and their rest, (Q, D), − β: one for each query."""
     found = tl.zeros((BLOCK_Q,), tl.float32)
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D)
         other = _row_tile(others, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
+        if HAS_REST:
+            other += _row_tile(rest, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
         if NORMED:
             other = other - _of_channels(beta, chunk, 0.0, "", "", D, BLOCK_D)
         found += tl.sum(tile * other, 0)
@@ -253,6 +260,7 @@ def subtract_rows(
     totals,
     share,
     rows,
+    rest,
     factors,
     gamma,
     beta,
@@ -260,21 +268,26 @@ def subtract_rows(
     num_queries,
     D: tl.constexpr,
     NORMED: tl.constexpr,
+    HAS_REST: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
     """Totals of stored tokens − share · what was pooled of these, which follows from the written rows q.
 
-    Of normed tokens up to a constant, and not in channels of a weight γ of 0: neither has any effect.
+    Of normed tokens up to a constant, which has no effect, and where γ is not so small beside β that the rows
+    say nothing of it; there normed tokens are small, and share is.
     """
     found = ()
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, D, q, num_queries, chunk, "", "", D, BLOCK_D)
+        if HAS_REST:
+            tile += _row_tile(rest, D, q, num_queries, chunk, "", "", D, BLOCK_D)
         if NORMED:
             weight = _of_channels(gamma, chunk, 0.0, "", ".cg", D, BLOCK_D)
-            tile = tile - _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
-            tile = tl.where(weight == 0.0, 0.0, tile / tl.where(weight == 0.0, 1.0, weight))
+            offset = _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
+            known = tl.abs(weight) > SMALLEST_WEIGHT * tl.maximum(tl.abs(offset), 1e-20)
+            tile = tl.where(known, (tile - offset) / tl.where(known, weight, 1.0), 0.0)
         if HAS_FACTORS:
             tile = tile / _of_channels(factors, chunk, 1.0, "", ".cg", D, BLOCK_D)
         found = found + (totals[chunk] - tile * share[None, :],)
@@ -284,6 +297,7 @@ def subtract_rows(
 @triton.jit
 def store_rows(
     rows,
+    rest,
     totals,
     share,
     factors,
@@ -295,6 +309,7 @@ def store_rows(
     NORMED: tl.constexpr,
     CENTRED: tl.constexpr,
     ADD_BETA: tl.constexpr,
+    HAS_REST: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -303,7 +318,7 @@ def store_rows(
     """Write sums over stored tokens, totals · share, as such over normed ones, rows q of (Q, D).
 
     γ (totals · share · factors − their mean over the channels) + β. It is the transpose of what `load_rows`
-    does, so that it is the way back of gradients, too, but for β.
+    does, so that it is the way back of gradients, too, but for β. `rest`: what rounding leaves of the rows.
     """
     mean = tl.zeros((BLOCK_Q,), tl.float32)
     if CENTRED:
@@ -323,4 +338,8 @@ def store_rows(
         if NORMED and ADD_BETA:
             found = found + _of_channels(beta, chunk, 0.0, "", ".ca", D, BLOCK_D)
         inside = (d[:, None] < D) & (q[None, :] < num_queries)
-        tl.store(rows + q[None, :] * D + d[:, None], found, mask=inside)
+        places = q[None, :] * D + d[:, None]
+        rounded = found.to(rows.dtype.element_ty)
+        tl.store(rows + places, rounded, mask=inside)
+        if HAS_REST:
+            tl.store(rest + places, (found - rounded.to(tl.float32)).to(rest.dtype.element_ty), mask=inside)

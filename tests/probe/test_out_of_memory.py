@@ -14,7 +14,7 @@ import torch
 from cache import Store
 from configs import UserError
 from probe import FitOptions, checkpoint, fit, parts, run_fit
-from probe.fused import choice
+from probe.fused import check
 from probe.fused.blocks import Blocks, blocks_for
 from probe.trial_run import TrialRun
 from probe.trial_stack import TrialStack
@@ -190,23 +190,23 @@ def test_between_passes_nothing_is_left_of_a_stack_when_memory_is_given_back(
 
 
 @pytest.fixture
-def kernel() -> Iterator[tuple[Any, ...]]:
+def kernel() -> Iterator[check.Variant]:
     """What a fused kernel is checked for, once."""
     blocks = blocks_for(192, 4, 1, torch.float16)
     assert isinstance(blocks, Blocks)
-    choice._computes.cache_clear()
-    yield torch.device("cuda"), torch.float16, 192, blocks, 1
-    choice._computes.cache_clear()
+    check.computes.cache_clear()
+    yield check.Variant(torch.device("cuda"), torch.float16, 192, None, torch.float32, False, blocks, 1)
+    check.computes.cache_clear()
 
 
 def test_a_kernel_for_whose_check_there_was_no_memory_is_checked_again(
-    kernel: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    kernel: check.Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> float:
         raise RuntimeError("Triton Error [CUDA]: out of memory")
 
-    monkeypatch.setattr(choice, "_error", full)
+    monkeypatch.setattr(check, "_error", full)
     with pytest.raises(RuntimeError, match="out of memory"):
-        choice._computes(*kernel)
-    monkeypatch.setattr(choice, "_error", lambda *_: 0.0)
-    assert choice._computes(*kernel)
+        check.computes(kernel)
+    monkeypatch.setattr(check, "_error", lambda *_: 0.0)
+    assert check.computes(kernel)

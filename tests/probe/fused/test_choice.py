@@ -12,7 +12,7 @@ import torch
 from cache import FinalNorm, NormKind, ResidentBatch, TokenArray, TokenBatch
 from configs import TokenState
 from probe import TokenInputs, build_probe
-from probe.fused import StoredTokens, choice, fused_attention_fits
+from probe.fused import StoredTokens, check, choice, fused_attention_fits
 from probe.stacked import attend
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -25,9 +25,9 @@ AsStored = Callable[..., StoredTokens]
 def _hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if any device had what a Hopper GPU has."""
     monkeypatch.setattr(choice, "_suitable", lambda device: True)
-    choice._computes.cache_clear()
+    check.computes.cache_clear()
     yield
-    choice._computes.cache_clear()
+    check.computes.cache_clear()
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:

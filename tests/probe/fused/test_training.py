@@ -11,7 +11,7 @@ from cache import FinalNorm, ResidentBatch, TokenArray, TokenBatch
 from cache.int8 import quantize
 from configs import TokenState
 from probe import FedStack, TokenInputs, TrainingSetting, TrialStack, evaluate, train_epoch
-from probe.fused import choice
+from probe.fused import check, choice
 from probe.token_inputs import Kernel
 
 MakeSetting = Callable[..., TrainingSetting]
@@ -23,7 +23,7 @@ def _device(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
     """As if the device had what a Hopper GPU has."""
     monkeypatch.setattr("probe.token_inputs.DEVICES", (device.type,))
     monkeypatch.setattr(choice, "_suitable", lambda _: True)
-    choice._computes.cache_clear()
+    check.computes.cache_clear()
 
 
 @pytest.fixture(params=["float16", "int8"])
