@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -16,7 +14,7 @@ import torch.distributed.nn  # early: a process group that is there when it is i
 from accelerate import PartialState
 
 from configs import UserError
-from configs.command_line import EXIT_BAD_INPUT
+from configs.command_line import end_at_once
 
 LONGEST_WAIT = timedelta(days=30)
 """For another process, which computes alone or has more shards; torch's own is 10 or 30 minutes. When one has
@@ -37,15 +35,14 @@ def leaving_in_order() -> Iterator[None]:
     """In the end, or at a refusal, stop the threads that talk to other processes.
 
     Some abort a process that ends with them at work. Those of NCCL are left alone at a refusal: stopping them
-    waits for what the other processes have begun, which this one has no more part in. Once the refusal is
-    said, the process ends without them.
+    waits for what the other processes have begun, which this one has no more part in. A command then ends
+    without them once it has said the refusal, and its launcher ends the others.
     """
     try:
         yield
-    except (UserError, SystemExit) as error:
+    except (UserError, SystemExit):
         if _talking() and "nccl" in dist.get_backend():
-            code = error.code if isinstance(error, SystemExit) else EXIT_BAD_INPUT
-            atexit.register(_end, code if isinstance(code, int) else EXIT_BAD_INPUT)
+            end_at_once()
         else:
             _leave()
         raise
@@ -59,14 +56,6 @@ def _talking() -> bool:
 def _leave() -> None:
     if _talking():
         dist.destroy_process_group()
-
-
-def _end(code: int) -> None:
-    """End this process with nothing but what it printed being waited for; its launcher ends the others."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
-            stream.flush()
-    os._exit(code)
 
 
 def chosen_device(name: str | None) -> torch.device:

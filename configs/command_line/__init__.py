@@ -7,7 +7,13 @@ words, `help` and `completion` show them, `verbs` and `running` run them. `progr
 from configs.command_line.arguments import Headings
 from configs.command_line.option_types import Floats, Integers, Json, Known, Names, Quiet, Size, optional
 from configs.command_line.parsing import parse
-from configs.command_line.running import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, run_command
+from configs.command_line.running import (
+    EXIT_BAD_INPUT,
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    end_at_once,
+    run_command,
+)
 from configs.command_line.verbs import Verb, run_verb
 
 __all__ = [
@@ -23,6 +29,7 @@ __all__ = [
     "Quiet",
     "Size",
     "Verb",
+    "end_at_once",
     "optional",
     "parse",
     "run_command",

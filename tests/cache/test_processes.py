@@ -55,6 +55,17 @@ with mock.patch("torch.distributed.get_backend", return_value="nccl"), \\
 """
 
 
+CAUGHT = (
+    REFUSED[: REFUSED.index("    sys.exit(")]
+    + """
+    try:
+        refused()
+    except UserError as error:
+        print("caught:", error)
+"""
+)
+
+
 def launched(program: str) -> subprocess.CompletedProcess[str]:
     """A program as torchrun would have started it, as the only process."""
     with socket.socket() as free:
@@ -98,3 +109,8 @@ def test_a_refusal_does_not_wait_for_what_others_do_by_nccl() -> None:
     ended = launched(REFUSED)
     assert (ended.returncode, ended.stdout) == (2, "begun\n")
     assert ended.stderr == "probe: no such store\n"
+
+
+def test_a_program_that_catches_the_refusal_ends_as_it_likes() -> None:
+    ended = launched(CAUGHT)
+    assert (ended.returncode, ended.stdout) == (0, "begun\ncaught: no such store\n"), ended.stderr
