@@ -24,7 +24,8 @@ class ResidentBatch(TokenBatch):
     """A batch of tokens that lie on the device whole: `items` (B,) of the `resident` arrays.
 
     An array is gathered when it is first asked for, by who cannot read it where it is. `kept` is for what
-    others compute of all resident tokens, once for all batches.
+    others compute of all resident tokens, once for all batches. A copy (pickle, `copy.deepcopy`) takes all of
+    them along; `to` gives an ordinary batch.
     """
 
     resident: Mapping[TokenArray, torch.Tensor]

@@ -226,6 +226,16 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_there(
         assert kernel["asynchronous_copies"] > 0
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_precision_runs_interpreted(run_benchmark: RunBenchmark, tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    ended = run_benchmark("bench_precision.py", tmp_path, "--quick", "--json", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    (errors,) = json.loads((tmp_path / "result.json").read_text())["errors"].values()
+    assert errors["fused, --precision float32"] < 1e-6
+    assert errors["fused, --precision bfloat16"] < errors["plain, --precision bfloat16"]
+
+
 def test_the_benchmark_of_the_fused_kernels_refuses_a_machine_without_a_gpu(
     run_benchmark: RunBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
