@@ -67,10 +67,6 @@ class Checkpoint:
         ended = time.monotonic()
         self._due = ended + (ended - began) / COST_SHARE
 
-    def remove(self) -> None:
-        """The run is finished."""
-        self.path.unlink(missing_ok=True)
-
 
 def _outcome(row: dict[str, Any]) -> Outcome:
     spec = row.pop("spec")
