@@ -144,18 +144,19 @@ def load_rows(
     """Rows q, (Q, D), as they meet stored tokens: each chunk's parts, and the rows' units."""
     mean = tl.zeros((BLOCK_Q,), tl.float32)
     if CENTRED:
+        sums = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
         for chunk in tl.static_range(CHUNKS):
             tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", "", D, BLOCK_D)
-            mean += tl.sum(tile * _of_channels(gamma, chunk, 0.0, "evict_first", "", D, BLOCK_D), 0)
-        mean = mean / D
-    top = tl.zeros((BLOCK_Q,), tl.float32)
+            sums += tile * _of_channels(gamma, chunk, 0.0, "evict_first", "", D, BLOCK_D)
+        mean = tl.sum(sums, 0) / D
+    tops = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
         tile = _towards_tokens(
             tile, mean, factors, gamma, chunk, "evict_last", D, NORMED, HAS_FACTORS, BLOCK_D
         )
-        top = tl.maximum(top, tl.max(tl.abs(tile), 0))
-    unit = unit_of(top)
+        tops = tl.maximum(tops, tl.abs(tile))
+    unit = unit_of(tl.max(tops, 0))
     found = ()
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", "", D, BLOCK_D)
@@ -243,7 +244,7 @@ def dot_rows(
     CHUNKS: tl.constexpr,
 ):
     """Products of rows q, (Q, D), with those of `others` and their rest, (Q, D), − β: one for each query."""
-    found = tl.zeros((BLOCK_Q,), tl.float32)
+    found = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D)
         other = _row_tile(others, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
@@ -251,8 +252,34 @@ def dot_rows(
             other += _row_tile(rest, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
         if NORMED:
             other = other - _of_channels(beta, chunk, 0.0, "", "", D, BLOCK_D)
-        found += tl.sum(tile * other, 0)
-    return found
+        found += tile * other
+    return tl.sum(found, 0)
+
+
+@triton.jit
+def _of_stored(
+    tile,
+    factors,
+    gamma,
+    beta,
+    chunk: tl.constexpr,
+    OFFSET: tl.constexpr,
+    D: tl.constexpr,
+    NORMED: tl.constexpr,
+    HAS_FACTORS: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """What was pooled of stored tokens, from the same of normed ones: (tile − β) / γ / factors."""
+    if NORMED:
+        weight = _of_channels(gamma, chunk, 0.0, "", ".cg", D, BLOCK_D)
+        offset = _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
+        if OFFSET:
+            tile = tile - offset
+        known = tl.abs(weight) > SMALLEST_WEIGHT * tl.maximum(tl.abs(offset), 1e-20)
+        tile = tl.where(known, tile / tl.where(known, weight, 1.0), 0.0)
+    if HAS_FACTORS:
+        tile = tile / _of_channels(factors, chunk, 1.0, "", ".cg", D, BLOCK_D)
+    return tile
 
 
 @triton.jit
@@ -281,16 +308,15 @@ def subtract_rows(
     found = ()
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, D, q, num_queries, chunk, "", "", D, BLOCK_D)
-        if HAS_REST:
-            tile += _row_tile(rest, D, q, num_queries, chunk, "", "", D, BLOCK_D)
-        if NORMED:
-            weight = _of_channels(gamma, chunk, 0.0, "", ".cg", D, BLOCK_D)
-            offset = _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
-            known = tl.abs(weight) > SMALLEST_WEIGHT * tl.maximum(tl.abs(offset), 1e-20)
-            tile = tl.where(known, (tile - offset) / tl.where(known, weight, 1.0), 0.0)
-        if HAS_FACTORS:
-            tile = tile / _of_channels(factors, chunk, 1.0, "", ".cg", D, BLOCK_D)
-        found = found + (totals[chunk] - tile * share[None, :],)
+        tile = _of_stored(tile, factors, gamma, beta, chunk, True, D, NORMED, HAS_FACTORS, BLOCK_D)
+        total = totals[chunk] - tile * share[None, :]
+        if (
+            HAS_REST
+        ):  # apart: the compiler moves 16 bits from layout to layout with fewer registers than their sum
+            tile = _row_tile(rest, D, q, num_queries, chunk, "", "", D, BLOCK_D)
+            tile = _of_stored(tile, factors, gamma, beta, chunk, False, D, NORMED, HAS_FACTORS, BLOCK_D)
+            total = total - tile * share[None, :]
+        found = found + (total,)
     return found
 
 
@@ -322,12 +348,13 @@ def store_rows(
     """
     mean = tl.zeros((BLOCK_Q,), tl.float32)
     if CENTRED:
+        sums = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
         for chunk in tl.static_range(CHUNKS):
             found = totals[chunk]
             if HAS_FACTORS:
                 found = found * _of_channels(factors, chunk, 0.0, "", ".ca", D, BLOCK_D)
-            mean += tl.sum(found, 0)
-        mean = mean * share / D
+            sums += found
+        mean = tl.sum(sums, 0) * share / D
     for chunk in tl.static_range(CHUNKS):
         d = channels_of(chunk, BLOCK_D)
         found = totals[chunk] * share[None, :]
