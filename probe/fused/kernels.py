@@ -38,17 +38,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from probe.fused.rows import change_factors, dot_rows, load_rows, store_rows, subtract_rows
 from probe.fused.tiles import (
     add_weighted,
-    change_factors,
-    dot_rows,
     in_parts,
     item_of,
     load_block,
-    load_rows,
     multiply_block,
-    store_rows,
-    subtract_rows,
     sum_of,
     unit_of,
     zero_totals,
