@@ -26,14 +26,13 @@ def _device(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
     check.computes.cache_clear()
 
 
-@pytest.fixture(params=["float16", "int8"])
-def held(request: pytest.FixtureRequest, device: torch.device) -> dict[TokenArray, torch.Tensor]:
+def stored(dtype: torch.dtype, device: torch.device) -> dict[TokenArray, torch.Tensor]:
     """Tokens of classes that differ in a few of them."""
     drawn = torch.Generator().manual_seed(0)
     tokens = torch.randn(IMAGES, TOKENS, DIM, generator=drawn)
     labels = torch.arange(IMAGES) % CLASSES
     tokens[:, 3] += 2 * torch.randn(CLASSES, DIM, generator=drawn)[labels]
-    if request.param == "float16":
+    if dtype == torch.float16:
         return {"patches": tokens.half().to(device)}
     codes, scales = quantize(tokens.to(device))
     return {"patches": codes, "patches_scale": scales}
@@ -49,15 +48,23 @@ def trained(
     return losses, [accuracy.top1 for accuracy in evaluate(fed, batches)[0]]
 
 
-@pytest.mark.parametrize("state", ["pre", "post"])
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "state", "precision"),
+    [
+        (torch.float16, "pre", torch.float32),
+        (torch.int8, "post", torch.float32),
+        (torch.float16, "post", torch.bfloat16),
+    ],
+    ids=str,
+)
 def test_a_training_by_the_kernels_is_that_by_matrix_products(
+    dtype: torch.dtype,
     state: TokenState,
     precision: torch.dtype,
-    held: dict[TokenArray, torch.Tensor],
     setting: MakeSetting,
     device: torch.device,
 ) -> None:
+    held = stored(dtype, device)
     labels = torch.arange(IMAGES, device=device) % CLASSES
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(1)).to(device).split(BATCH)
     drawn = torch.Generator().manual_seed(2)
