@@ -16,10 +16,10 @@ from cache.encode import decode
 class StoredTokens:
     """(S, N, D) float16, bfloat16 or int8 tokens as they are stored, on the device that probes them.
 
-    `scales`: (S, N + D) float16 beside int8 codes. `precision`: in which products with them are asked for.
-    `norm`: the final norm that they are to be seen through. `items`: (B,) int64, the images of a batch among
-    those S, which need not be gathered; without it they are the batch. `kept` holds what has been computed of
-    all S, for other batches of them.
+    `scales`: (S, N + D) float16 beside int8 codes; both are contiguous, which the kernels count on.
+    `precision`: in which products with them are asked for. `norm`: the final norm that they are to be seen
+    through. `items`: (B,) int64, the images of a batch among those S, which need not be gathered; without it
+    they are the batch. `kept` holds what has been computed of all S, for other batches of them.
     """
 
     values: torch.Tensor
