@@ -23,6 +23,7 @@ SETTINGS = {
 WORDS = [str(word) for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", value)]
 
 PROGRAM = """
+import os
 from pathlib import Path
 from extract.command import main
 
@@ -30,7 +31,8 @@ try:
     main()
 finally:
     threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    print("talking:", [name for name in threads if "gloo" in name])
+    talking = "".join(name for name in threads if "gloo" in name)
+    Path(os.environ["THREADS"], os.environ["RANK"]).write_text(talking)
 """
 
 
@@ -44,14 +46,18 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
-    """Run `extract` in so many processes on the CPU, and wait for them; they say which threads are left."""
+    """Run `extract` in so many processes on the CPU, and wait for them.
+
+    Each writes which threads of its group are left, by its rank, into a folder that is given.
+    """
     program = tmp_path_factory.mktemp("program") / "program.py"
     program.write_text(PROGRAM)
 
-    def finished(processes: int, *words: object) -> subprocess.CompletedProcess[str]:
+    def finished(processes: int, threads: Path, *words: object) -> subprocess.CompletedProcess[str]:
+        threads.mkdir()
         torchrun = Path(sys.executable).with_name("torchrun")
         start = [torchrun, "--standalone", "--nproc_per_node", str(processes), program]
-        hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "THREADS": str(threads)}
         return subprocess.run(
             [*start, *WORDS, *map(str, words)],
             env=hidden,
@@ -69,9 +75,9 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
 def test_processes_extract_the_views_of_one_and_leave_in_order(
     alone: Path, launch: Launch, tmp_path: Path, files: Files
 ) -> None:
-    ended = launch(3, "--out", tmp_path / "store")
+    ended = launch(3, tmp_path / "threads", "--out", tmp_path / "store")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("talking: []") == 3
+    assert files(tmp_path / "threads") == {"0": b"", "1": b"", "2": b""}
     assert "72 images in 3 views" in ended.stdout
     assert files(tmp_path / "store") == files(alone)
 
@@ -80,11 +86,11 @@ def test_processes_extract_the_views_of_one_and_leave_in_order(
 def test_processes_of_a_part_share_out_its_shards(
     alone: Path, launch: Launch, tmp_path: Path, files: Files
 ) -> None:
-    first = launch(2, "--out", tmp_path / "store", "--part", "1/2")
+    first = launch(2, tmp_path / "first", "--out", tmp_path / "store", "--part", "1/2")
     assert first.returncode == 0, first.stderr
     assert "part 1/2 is done" in first.stdout
     assert "5 of 9 shards are stored" in first.stdout  # of four processes in all, these have 0, 4, 8 and 1, 5
-    second = launch(2, "--out", tmp_path / "store", "--part", "2/2")
+    second = launch(2, tmp_path / "second", "--out", tmp_path / "store", "--part", "2/2")
     assert second.returncode == 0, second.stderr
     assert files(tmp_path / "store") == files(alone)
 

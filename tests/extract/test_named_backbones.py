@@ -69,7 +69,7 @@ def test_every_published_row_has_a_name() -> None:
     assert set(names("backbones")) >= PUBLISHED
 
 
-@pytest.mark.parametrize("row", csv.reader(io.StringIO(GEOMETRY)), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", list(csv.reader(io.StringIO(GEOMETRY))), ids=lambda row: row[0])
 def test_what_a_backbone_gives_is_what_is_published_of_it(row: list[str]) -> None:
     name, tokens, prefix, dim, blocks, side = row
     found = backbone_row(load_backbone(name))
