@@ -90,7 +90,8 @@ def compiled(
 
     from probe.fused.launch import kernel_constants
 
-    constants = {"KEEP_SCORES": True, "HAS_ITEMS": True, **kernel_constants(dim, dtype, norm, blocks, parts)}
+    constants = kernel_constants(dim, dtype, norm, blocks, parts)
+    constants |= {"KEEP_SCORES": True, "HAS_ITEMS": True, "HAS_REST": parts == 1}
     options = {name: constants.pop(name) for name in LAUNCH_OPTIONS}
     pooled = torch.bfloat16 if parts == 1 else torch.float32
     signature = signature_of(kernel, constants, dtype, "*fp32" if norm else "*fp16", pooled)
@@ -124,7 +125,7 @@ def signature_of(
 ) -> dict[str, str]:
     """The kind of every argument."""
     kinds = {"tokens": POINTERS[dtype], "scales": scales, "factors": "*fp16", "items": "*i64"}
-    kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled])
+    kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled]) | {"rest": "*i8"}
     kinds |= dict.fromkeys(INTEGERS, "i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     return {name: kinds.get(name, "*fp32") for name in kernel.arg_names}

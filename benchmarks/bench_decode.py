@@ -43,7 +43,7 @@ from extract.images import open_image, to_rgb
 from extract.open_backbone import open_backbone
 from extract.transform import DECODE_SCALE, RESIZE, image_transform, least_side
 
-PROGRAM = "bench_decode"
+PROGRAM = "bench_decode.py"
 REFERENCE = "Pillow"
 MODEL = "timm:vit_small_patch16_224"
 SIZES = {"500 × 375": (500, 375), "12 megapixels": (4000, 3000)}

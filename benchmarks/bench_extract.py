@@ -42,7 +42,7 @@ from cache import chosen_device
 from configs import FrozenModel, Names, UserError, in_bytes, optional, parse, run_command
 from extract.backbone import Amp
 
-PROGRAM = "bench_extract"
+PROGRAM = "bench_extract.py"
 MODELS = {"ViT-S/16 at 224": ("timm:vit_small_patch16_224", 4), "tiny ViT at 160": ("timm:test_vit", 1)}
 """Name → model, and of how many images it gets one."""
 BYTES_PER_IMAGE = 10**6

@@ -26,7 +26,7 @@ from extract.backbone import Amp, Backbone
 from extract.computation import require_compiler
 from extract.open_backbone import open_backbone
 
-PROGRAM = "bench_forward"
+PROGRAM = "bench_forward.py"
 MODELS: tuple[tuple[str, Amp], ...] = (
     ("timm:resnet50", "none"),
     ("timm:convnext_tiny", "none"),

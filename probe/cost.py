@@ -7,7 +7,6 @@ from functools import cache
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from probe.names import probe_spec
 from probe.probe import Probe, build_probe
@@ -47,6 +46,8 @@ def tokens_like(name: str, images: int, dim: int, grid: tuple[int, ...]) -> torc
 
 
 def _flops(probe: Probe, tokens: torch.Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which is slow to import
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe.eval()(tokens)
     return int(counter.get_total_flops())

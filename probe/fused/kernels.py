@@ -61,7 +61,7 @@ def pool_forward(
     beta,  # (D,) float32, if NORMED
     queries,  # (Q, D)
     pooled,  # (B, Q, D) float32, or 16 bits, written
-    rest,  # (B, Q, D), written if HAS_REST: what rounding leaves of it
+    rest,  # (B, Q, D) int8, written if HAS_REST: its bits after those of bfloat16
     scores,  # (B, N, Q) float32, written if KEEP_SCORES
     log_sums,  # (B, Q) float32, written: log Σ_n exp(score)
     images,
@@ -245,23 +245,6 @@ def pool_backward(
             totals = change_factors(totals, before, own_factors, D, BLOCK_D, CHUNKS)
         own_gamma, own_beta = gamma + item * norm_stride, beta + item * norm_stride
         own_gradient = of_pooled + image * image_stride
-        rows, row_unit = load_rows(
-            own_gradient,
-            query_stride,
-            own_factors,
-            own_gamma,
-            q,
-            num_queries,
-            D,
-            NORMED,
-            CENTRED,
-            HAS_FACTORS,
-            DTYPE,
-            PARTS,
-            BLOCK_Q,
-            BLOCK_D,
-            CHUNKS,
-        )
         log_sum = tl.load(log_sums + image * num_queries + q, mask=q < num_queries, other=0.0)
         own = image * num_queries * D
         shift = dot_rows(
@@ -275,6 +258,23 @@ def pool_backward(
             D,
             NORMED,
             HAS_REST,
+            BLOCK_Q,
+            BLOCK_D,
+            CHUNKS,
+        )
+        rows, row_unit = load_rows(
+            own_gradient,
+            query_stride,
+            own_factors,
+            own_gamma,
+            q,
+            num_queries,
+            D,
+            NORMED,
+            CENTRED,
+            HAS_FACTORS,
+            DTYPE,
+            PARTS,
             BLOCK_Q,
             BLOCK_D,
             CHUNKS,

@@ -30,8 +30,9 @@ INTERPRETED_PROGRAMS = 3
 class Pooled:
     """What a forward pass gives: pooled tokens, and for the way back all else.
 
-    values (B, Q, D) in the tokens' precision; rest (B, Q, D), what rounding leaves of them where they have
-    16 bits; scores (B, N, Q) and their log Σ exp (B, Q) in float32. Rest and scores are empty unless kept.
+    values (B, Q, D) in the tokens' precision; rest (B, Q, D), their next eight bits where they have 16
+    (`split_floats`); scores (B, N, Q) and their log Σ exp (B, Q) in float32. Rest and scores are empty unless
+    kept.
     """
 
     values: torch.Tensor
@@ -58,7 +59,7 @@ def pool(tokens: StoredTokens, queries_QD: torch.Tensor, blocks: Blocks, parts: 
     rounded = tokens.precision != torch.float32
     pooled = Pooled(
         log_sums_BQ.new_empty(images, *shape, dtype=tokens.precision),
-        log_sums_BQ.new_empty(images if keep and rounded else 0, *shape, dtype=tokens.precision),
+        log_sums_BQ.new_empty(images if keep and rounded else 0, *shape, dtype=torch.int8),
         log_sums_BQ.new_empty(images if keep else 0, count, num_queries),
         log_sums_BQ,
     )

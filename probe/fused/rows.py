@@ -11,10 +11,34 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from probe.fused.split_floats import join_float, split_float
 from probe.fused.tiles import channels_of, in_parts, unit_of
 
 SMALLEST_WEIGHT = tl.constexpr(2.0**-17)
 """Of a norm's weight beside its bias: below it, 17 bits of their sum say nothing of what was weighted."""
+
+
+@triton.jit
+def _stored_tile(
+    rows,
+    row_stride,
+    q,
+    num_queries,
+    chunk: tl.constexpr,
+    EVICTION: tl.constexpr,
+    CACHE: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """[channels, queries] of rows q, (Q, D), as stored; zeros beyond them.
+
+    Where the same rows are loaded again, ask for it in another way: the compiler would keep those of all
+    chunks until then, for which there are no registers.
+    """
+    d = channels_of(chunk, BLOCK_D)
+    inside = (d[:, None] < D) & (q[None, :] < num_queries)
+    places = rows + q.to(tl.int64)[None, :] * row_stride + d[:, None]
+    return tl.load(places, mask=inside, other=0, eviction_policy=EVICTION, cache_modifier=CACHE)
 
 
 @triton.jit
@@ -29,15 +53,27 @@ def _row_tile(
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """[channels, queries] of rows q, (Q, D), in float32; zeros beyond them.
+    """`_stored_tile` in float32."""
+    return _stored_tile(rows, row_stride, q, num_queries, chunk, EVICTION, CACHE, D, BLOCK_D).to(tl.float32)
 
-    Where the same rows are loaded again, ask for it in another way: the compiler would keep those of all
-    chunks until then, for which there are no registers.
-    """
-    d = channels_of(chunk, BLOCK_D)
-    inside = (d[:, None] < D) & (q[None, :] < num_queries)
-    places = rows + q.to(tl.int64)[None, :] * row_stride + d[:, None]
-    tile = tl.load(places, mask=inside, other=0.0, eviction_policy=EVICTION, cache_modifier=CACHE)
+
+@triton.jit
+def _pooled_tile(
+    pooled,
+    rest,
+    q,
+    num_queries,
+    chunk: tl.constexpr,
+    EVICTION: tl.constexpr,
+    D: tl.constexpr,
+    HAS_REST: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """`_row_tile` of what was pooled, from both of what `store_rows` wrote."""
+    tile = _stored_tile(pooled, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
+    if HAS_REST:
+        following = _stored_tile(rest, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
+        tile = join_float(tile, following)
     return tile.to(tl.float32)
 
 
@@ -137,7 +173,7 @@ def change_factors(totals, before, now, D: tl.constexpr, BLOCK_D: tl.constexpr, 
 def dot_rows(
     rows,
     row_stride,
-    others,
+    pooled,
     rest,
     beta,
     q,
@@ -149,13 +185,11 @@ def dot_rows(
     BLOCK_D: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Products of rows q, (Q, D), with those of `others` and their rest, (Q, D), − β: one for each query."""
+    """Products of rows q, (Q, D), with what was pooled, − β: one for each query."""
     found = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
         tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D)
-        other = _row_tile(others, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
-        if HAS_REST:
-            other += _row_tile(rest, D, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
+        other = _pooled_tile(pooled, rest, q, num_queries, chunk, "evict_last", D, HAS_REST, BLOCK_D)
         if NORMED:
             other = other - _of_channels(beta, chunk, 0.0, "", "", D, BLOCK_D)
         found += tile * other
@@ -169,7 +203,6 @@ def _of_stored(
     gamma,
     beta,
     chunk: tl.constexpr,
-    OFFSET: tl.constexpr,
     D: tl.constexpr,
     NORMED: tl.constexpr,
     HAS_FACTORS: tl.constexpr,
@@ -179,10 +212,8 @@ def _of_stored(
     if NORMED:
         weight = _of_channels(gamma, chunk, 0.0, "", ".cg", D, BLOCK_D)
         offset = _of_channels(beta, chunk, 0.0, "", ".cg", D, BLOCK_D)
-        if OFFSET:
-            tile = tile - offset
         known = tl.abs(weight) > SMALLEST_WEIGHT * tl.maximum(tl.abs(offset), 1e-20)
-        tile = tl.where(known, tile / tl.where(known, weight, 1.0), 0.0)
+        tile = tl.where(known, (tile - offset) / tl.where(known, weight, 1.0), 0.0)
     if HAS_FACTORS:
         tile = tile / _of_channels(factors, chunk, 1.0, "", ".cg", D, BLOCK_D)
     return tile
@@ -213,16 +244,10 @@ def subtract_rows(
     """
     found = ()
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, D, q, num_queries, chunk, "", "", D, BLOCK_D)
-        tile = _of_stored(tile, factors, gamma, beta, chunk, True, D, NORMED, HAS_FACTORS, BLOCK_D)
-        total = totals[chunk] - tile * share[None, :]
-        if (
-            HAS_REST
-        ):  # apart: the compiler moves 16 bits from layout to layout with fewer registers than their sum
-            tile = _row_tile(rest, D, q, num_queries, chunk, "", "", D, BLOCK_D)
-            tile = _of_stored(tile, factors, gamma, beta, chunk, False, D, NORMED, HAS_FACTORS, BLOCK_D)
-            total = total - tile * share[None, :]
-        found = found + (total,)
+        tile = _pooled_tile(rows, rest, q, num_queries, chunk, "", D, HAS_REST, BLOCK_D)
+        tile = _of_stored(tile, factors, gamma, beta, chunk, D, NORMED, HAS_FACTORS, BLOCK_D)
+        # one operation: of two, each would have the compiler move the tile to another layout
+        found = found + (tl.fma(tile, -share[None, :], totals[chunk]),)
     return found
 
 
@@ -250,7 +275,8 @@ def store_rows(
     """Write sums over stored tokens, totals · share, as such over normed ones, rows q of (Q, D).
 
     γ (totals · share · factors − their mean over the channels) + β. It is the transpose of what `load_rows`
-    does, so that it is the way back of gradients, too, but for β. `rest`: what rounding leaves of the rows.
+    does, so that it is the way back of gradients, too, but for β. `rest`: the bits of the rows after
+    those of bfloat16.
     """
     mean = tl.zeros((BLOCK_Q,), tl.float32)
     if CENTRED:
@@ -272,7 +298,7 @@ def store_rows(
             found = found + _of_channels(beta, chunk, 0.0, "", ".ca", D, BLOCK_D)
         inside = (d[:, None] < D) & (q[None, :] < num_queries)
         places = q[None, :] * D + d[:, None]
-        rounded = found.to(rows.dtype.element_ty)
-        tl.store(rows + places, rounded, mask=inside)
         if HAS_REST:
-            tl.store(rest + places, (found - rounded.to(tl.float32)).to(rest.dtype.element_ty), mask=inside)
+            found, following = split_float(found)
+            tl.store(rest + places, following, mask=inside)
+        tl.store(rows + places, found, mask=inside)
