@@ -94,13 +94,13 @@ def compiled(
     constants |= {"KEEP_SCORES": True, "HAS_ITEMS": True, "HAS_REST": parts == 1}
     options = {name: constants.pop(name) for name in LAUNCH_OPTIONS}
     pooled = torch.bfloat16 if parts == 1 else torch.float32
-    signature = signature_of(kernel, constants, dtype, "*fp32" if norm else "*fp16", pooled)
+    signature = signature_of(kernel, dtype, "*fp32" if norm else "*fp16", pooled)
     aligned = {
         (place,): [["tt.divisibility", 16]]
         for place, (name, kind) in enumerate(signature.items())
         if kind.startswith("*") or name in ("num_queries", "image_stride", "query_stride")
     }
-    used = {name: value for name, value in constants.items() if name in signature}
+    used = {name: constants[name] for name, kind in signature.items() if kind == "constexpr"}
     source = triton.compiler.ASTSource(fn=kernel, signature=signature, constexprs=used, attrs=aligned)
     found = triton.compile(source, target=GPUTarget("cuda", HOPPER, 32), options=options)
     resources, code = disassembled(found.asm["cubin"])
@@ -120,14 +120,12 @@ def compiled(
     )
 
 
-def signature_of(
-    kernel: Any, constants: dict[str, object], dtype: torch.dtype, scales: str, pooled: torch.dtype
-) -> dict[str, str]:
+def signature_of(kernel: Any, dtype: torch.dtype, scales: str, pooled: torch.dtype) -> dict[str, str]:
     """The kind of every argument."""
     kinds = {"tokens": POINTERS[dtype], "scales": scales, "factors": "*fp16", "items": "*i64"}
     kinds |= dict.fromkeys(("pooled", "of_pooled"), POINTERS[pooled]) | {"rest": "*i8"}
     kinds |= dict.fromkeys(INTEGERS, "i32")
-    kinds |= dict.fromkeys(constants, "constexpr")
+    kinds |= {parameter.name: "constexpr" for parameter in kernel.params if parameter.is_constexpr}
     return {name: kinds.get(name, "*fp32") for name in kernel.arg_names}
 
 
