@@ -41,7 +41,7 @@ INTEGERS = (
     *("images", "count", "num_queries"),
     *("scale_stride", "factor_stride", "norm_stride", "image_stride", "query_stride"),
 )
-LAUNCH_OPTIONS = {"num_warps", "num_stages"}
+LAUNCH_OPTIONS = {"enable_fp_fusion", "num_warps", "num_stages"}
 POINTERS = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int8: "*i8", torch.float32: "*fp32"}
 
 

@@ -108,7 +108,7 @@ def fused_gradient(case: Case, precision: torch.dtype, parts: int) -> torch.Tens
 def plain_gradient(case: Case, precision: torch.dtype) -> torch.Tensor:
     """By matrix products on decoded tokens."""
     queries = case.queries.clone().requires_grad_()
-    (pooled,) = attend(case.stored(precision).decoded, queries.unsqueeze(0))
+    (pooled,) = attend(case.stored(precision).plain, queries.unsqueeze(0))
     (found,) = torch.autograd.grad(pooled, queries, case.direction.to(pooled.dtype))
     return found
 

@@ -82,9 +82,14 @@ class TokenDataset(torch.utils.data.Dataset[TokenBatch]):
 
     def gather(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
         """Read `items`, from anywhere, into `buffers`; the batch's tensors share their memory."""
-        for kind, spec in self.arrays.items():
-            self.split.gather(spec.name, self.records[items], buffers[kind], self.item_views[items])
+        self.fill(items, buffers, slice(None))
         return self.batch(items, buffers)
+
+    def fill(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray], part: slice) -> None:
+        """Read a part of `items` into the same rows of `buffers`."""
+        records, views = self.records[items[part]], self.item_views[items[part]]
+        for kind, spec in self.arrays.items():
+            self.split.gather(spec.name, records, buffers[kind][part], views)
 
     def batch(self, items: np.ndarray, buffers: dict[TokenArray, np.ndarray]) -> TokenBatch:
         """The batch of `items`, whose stored values `buffers` hold; checks them where that is asked for."""

@@ -68,6 +68,7 @@ def chosen_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device(launch().device)
     _launch_on(name)
+    _require_number(name)
     try:
         torch.ones(1, device=name).item()  # `meta` has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -78,6 +79,24 @@ def chosen_device(name: str | None) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # or events, and memory for copies, would be the first device's
     return device
+
+
+def local_processes() -> int:
+    """That work together on this machine, as their launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether both name the same; one without a number is the current of its kind."""
+    return one.type == other.type and (None in (one.index, other.index) or one.index == other.index)
+
+
+def _require_number(name: str) -> None:
+    """Raise `UserError` for a GPU that is not there: of its number, torch reads the last eight bits."""
+    kind, _, number = name.partition(":")
+    held = torch.cuda.device_count()
+    if kind == "cuda" and number.isdecimal() and int(number) >= held > 0:
+        raise UserError(f"--device {name}: the GPUs here are cuda:0 to cuda:{held - 1}")
 
 
 def _launch_on(name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,11 +16,12 @@ from cache.batch import TokenBatch
 from cache.batch_buffers import BatchBuffers
 from cache.batching import Batching
 from cache.dataset import TokenDataset
+from cache.device import same_device
 from cache.device_copies import copied_ahead
 from cache.epoch_order import drawn_views, global_order
 from cache.free_memory import free_host_memory
 from cache.page_cache import prefetch_in_background
-from cache.read_ahead import iterate_ahead, map_ahead
+from cache.read_ahead import copying_threads, iterate_ahead, map_ahead
 from cache.residency import Residency, choose_residency
 from cache.resident import ResidentTokens
 from cache.stream_plan import StreamLayout, stream_layout, streamed_batches
@@ -132,7 +135,7 @@ class TokenLoader:
             batches = copied_ahead(batches, self.device)
         for batch in batches:
             self._given += 1
-            yield batch if batch.labels.device == self.device else batch.to(self.device)
+            yield batch if same_device(batch.labels.device, self.device) else batch.to(self.device)
 
     def _from_tier(self, first: int) -> Iterator[TokenBatch]:
         items = self._epoch_items()
@@ -152,7 +155,7 @@ class TokenLoader:
         batches = self._batching.batches(order)[first:]
         if self.residency.tier == "host":
             self._prefetch_once()
-            return map_ahead(self._gathered, batches)
+            return self._mapped(batches)
         if self.device.type == "cpu":
             return map_ahead(self._copied, batches)
         return self._resident.select(batches)
@@ -176,8 +179,25 @@ class TokenLoader:
     def _resident(self) -> ResidentTokens:
         return ResidentTokens(self.dataset, self.device)
 
+    def _mapped(self, batches: Sequence[np.ndarray]) -> Iterator[TokenBatch]:
+        """From the maps of the files. Where one thread would keep a GPU waiting, several share each."""
+        threads = copying_threads(self.device)
+        if threads == 1:
+            yield from map_ahead(self._gathered, batches)
+            return
+        with ThreadPoolExecutor(threads, "token-copier") as copiers:
+            yield from map_ahead(partial(self._gathered_by, copiers, threads), batches)
+
     def _gathered(self, items: np.ndarray) -> TokenBatch:
         return self.dataset.gather(items, self._buffers.take(len(items)))
+
+    def _gathered_by(self, copiers: Executor, threads: int, items: np.ndarray) -> TokenBatch:
+        buffers = self._buffers.take(len(items))
+        edges = np.linspace(0, len(items), threads + 1).astype(int).tolist()
+        rows = (slice(first, last) for first, last in pairwise(edges))
+        for _ in copiers.map(lambda part: self.dataset.fill(items, buffers, part), rows):
+            pass
+        return self.dataset.batch(items, buffers)
 
     def _copied(self, items: np.ndarray) -> TokenBatch:
         return self._resident.gather(items, self._buffers.take(len(items)))

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from cache.dataset import TokenDataset
+from cache.device import local_processes
 from cache.free_memory import free_device_memory, free_host_memory
 
 Tier: TypeAlias = Literal["device", "host", "stream"]
@@ -19,7 +20,7 @@ FITTING_SHARE = 0.7
 """Of free memory; the rest is left for training and for others."""
 
 STREAM_SHARE = 0.25
-"""Of free host memory, at most: what streaming uses unless it is told otherwise."""
+"""Of free host memory, at most: what streaming uses, in all processes, unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def choose_residency(
 ) -> Residency:
     """The first tier, from device to stream, that holds all of `datasets`, or `tier`.
 
-    `memory` bytes for streaming; without it the largest power of two within a quarter of what is free, so
-    that a shuffle's window seldom differs between two runs on one machine.
+    `memory` bytes for streaming, of each process; without it the largest power of two within its share of a
+    quarter of what is free, so that a shuffle's window seldom differs between two runs on one machine.
     """
     needed = sum(len(dataset) * dataset.record_bytes for dataset in datasets)
     free = free_host_memory()
@@ -49,5 +50,5 @@ def choose_residency(
             tier = "device"
         else:
             tier = "host" if needed <= FITTING_SHARE * free else "stream"
-    budget = max(1, int(STREAM_SHARE * free))
+    budget = max(1, int(STREAM_SHARE * free) // local_processes())
     return Residency(tier, memory or 1 << (budget.bit_length() - 1))

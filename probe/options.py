@@ -168,8 +168,8 @@ class FitOptions(FrozenModel):
     memory: Annotated[Size | None, optional("SIZE")] = Field(
         default=None,
         gt=0,
-        description="host memory for streaming, such as 8GiB: decides how widely records are mixed; without "
-        "it, up to a quarter of what is free",
+        description="host memory for streaming, such as 8GiB, of each process: decides how widely records "
+        "are mixed; without it, up to a quarter of what is free for all",
     )
     training_memory: Annotated[Size | None, optional("SIZE")] = Field(
         default=None,

@@ -10,7 +10,7 @@ import torch
 
 from cache import FinalNorm, ResidentBatch, TokenArray, TokenBatch
 from configs import TokenState, UserError
-from probe.fused import StoredTokens
+from probe.fused import StoredTokens, Tokens, in_precision
 from probe.names import TokenSet
 
 Combination: TypeAlias = Literal["concat", "mean"]
@@ -57,12 +57,22 @@ class TokenInputs:
     def select(
         self, blocks: Sequence[TokenBatch], token_sets: Collection[TokenSet]
     ) -> dict[TokenSet, torch.Tensor]:
-        """Each token set: cls and mean (B, D) in float32, patches and all (B, N, D) in `precision`.
+        """Each token set in float32: cls and mean (B, D), patches and all (B, N, D).
 
         `blocks`: the same images' tokens of every block that is probed, which are combined.
         """
         found = [self._of_block(batch, token_sets) for batch in blocks]
         return {token_set: self._combined([tokens[token_set] for tokens in found]) for token_set in found[0]}
+
+    def for_probes(
+        self, blocks: Sequence[TokenBatch], token_sets: Collection[TokenSet]
+    ) -> dict[TokenSet, Tokens]:
+        """The same, with patches and all in `precision`."""
+        selected = self.select(blocks, token_sets)
+        return {
+            token_set: in_precision(tokens, self.precision) if tokens.ndim == 3 else tokens
+            for token_set, tokens in selected.items()
+        }
 
     def stored(self, blocks: Sequence[TokenBatch], token_set: TokenSet) -> StoredTokens | None:
         """`token_set` as it is stored, where a fused kernel may take it so; else None.
@@ -101,15 +111,14 @@ class TokenInputs:
         if {"cls", "all"} & set(token_sets):
             prefix = batch.decoded("prefix")
         if patches is not None:
-            found["patches"] = self._normed(patches).to(self.precision)
+            found["patches"] = self._normed(patches)
         if prefix is not None and self.cls is not None:
             found["cls"] = self._normed(prefix[:, self.cls])
         mean = batch.mean if self.state == "pre" else batch.mean_normed
         if mean is not None:
             found["mean"] = mean
         if "all" in token_sets:
-            cls = found["cls"].unsqueeze(1).to(self.precision)
-            found["all"] = torch.cat([cls, found["patches"]], dim=1)
+            found["all"] = torch.cat([found["cls"].unsqueeze(1), found["patches"]], dim=1)
         return {token_set: found[token_set] for token_set in set(token_sets)}
 
     def _normed(self, tokens: torch.Tensor) -> torch.Tensor:

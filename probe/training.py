@@ -115,7 +115,7 @@ def _tokens(inputs: TokenInputs, batch: Blocks, token_sets: Collection[TokenSet]
     others = [token_set for token_set, tokens in stored.items() if tokens is None]
     found: dict[TokenSet, Tokens] = {key: tokens for key, tokens in stored.items() if tokens is not None}
     if others:
-        found.update(inputs.select(batch, others))
+        found.update(inputs.for_probes(batch, others))
     return found
 
 

@@ -9,6 +9,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton's interpreter runs its kernels on a CPU; TRITON_INTERPRET=0 tests them compiled, on a CUDA device.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# A process has one device for all that name none: where there is a GPU, the first test would choose it.
+os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
 
 import errno
 import importlib

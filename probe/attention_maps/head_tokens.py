@@ -74,10 +74,10 @@ def _of_heads(
             token_set = head.probe.token_set
             batches = [by_block[block] for block in head.blocks]
             # maps are computed in float32, whatever precision the head was trained in
-            made[_read_by(head)] = head.inputs(norm).select(batches, [token_set])[token_set].float()
+            made[_read_by(head)] = head.inputs(norm).select(batches, [token_set])[token_set]
     return {head.trial: made[_read_by(head)] for head in heads}
 
 
 def _read_by(head: TrainedHead) -> object:
     """Equal for heads that read the same tokens."""
-    return head.probe.token_set, head.blocks, head.combination, head.tokens, head.precision
+    return head.probe.token_set, head.blocks, head.combination, head.tokens

@@ -11,6 +11,7 @@ from cache import FinalNorm, TokenDtype
 from extract.backbone import Backbone
 from probe.deployment.head_description import HeadDescription
 from probe.deployment.live_tokens import live_batch, rounded
+from probe.fused import Tokens
 from probe.probe import Probe
 
 
@@ -64,12 +65,12 @@ class ImageClassifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classified(self.tokens(images))
 
-    def classified(self, tokens: torch.Tensor) -> torch.Tensor:
+    def classified(self, tokens: Tokens) -> torch.Tensor:
         """The head's logits (B, C) of what `tokens` gives."""
         logits: torch.Tensor = self.probe(tokens)[0]
         return logits
 
-    def tokens(self, images: torch.Tensor) -> torch.Tensor:
+    def tokens(self, images: torch.Tensor) -> Tokens:
         """What the head reads of normalised images: (B, N, D), or (B, D) for linear probes."""
         norm = self._norm()
         inputs, token_set = self.head.inputs(norm, self.precision), self.head.token_set
@@ -79,7 +80,7 @@ class ImageClassifier(nn.Module):
         batches = [live_batch(read[block], norm, arrays) for block in self.head.blocks]
         if self.rounding is not None:
             batches = [rounded(batch, self.rounding) for batch in batches]
-        return inputs.select(batches, [token_set])[token_set]
+        return inputs.for_probes(batches, [token_set])[token_set]
 
     @torch.inference_mode()
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:

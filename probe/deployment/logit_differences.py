@@ -67,7 +67,7 @@ class LogitSums:
             )
             for block in self._head.blocks
         ]
-        found: torch.Tensor = self._head.probe(inputs.select(blocks, [token_set])[token_set])[0]
+        found: torch.Tensor = self._head.probe(inputs.for_probes(blocks, [token_set])[token_set])[0]
         return found
 
     def result(self, tolerance: float) -> LogitDifferences:

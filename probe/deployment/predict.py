@@ -21,6 +21,7 @@ from probe.deployment.image_classifier import ImageClassifier
 from probe.deployment.options import PredictOptions
 from probe.deployment.overlays import Overlays
 from probe.deployment.same_backbone import open_same_backbone
+from probe.fused import decoded
 from probe.reporting.finished_runs import printable
 from probe.trained_head import TrainedHead, best_trial, load_head
 
@@ -116,7 +117,7 @@ def _computed(
     probabilities = classifier.classified(tokens).softmax(dim=-1).cpu()
     if overlays is None:
         return probabilities, torch.empty(len(images), 0)
-    return probabilities, patch_maps(classifier.probe, tokens)[0].mean(dim=1).cpu()
+    return probabilities, patch_maps(classifier.probe, decoded(tokens))[0].mean(dim=1).cpu()
 
 
 def _first(probabilities: torch.Tensor, classes: tuple[str, ...], top: int) -> tuple[tuple[str, float], ...]:

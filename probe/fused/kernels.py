@@ -50,8 +50,11 @@ from probe.fused.tiles import (
     zero_totals,
 )
 
+VARYING = ("images", "count", "scale_stride", "factor_stride")
+"""Numbers for whose multiples of 16 nothing is compiled anew, as the last batch of an epoch would ask for."""
 
-@triton.jit
+
+@triton.jit(do_not_specialize=VARYING)
 def pool_forward(
     tokens,  # (S, N, D)
     scales,  # (S, N, then what belongs to others), if HAS_SCALES: by which tokens are multiplied
@@ -190,7 +193,7 @@ def pool_forward(
         tl.store(log_sums + image * num_queries + q, largest + tl.log(sums), mask=q < num_queries)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def pool_backward(
     tokens,  # as in the forward pass
     scales,

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
-"""float32 as a bfloat16 number and eight more bits of it: three bytes, 2⁻¹⁷ of the number at most lost."""
+"""float32 as a bfloat16 number and eight more bits of it: three bytes, 2⁻¹⁶ of the number at most lost."""
 
 from __future__ import annotations
 

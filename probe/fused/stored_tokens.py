@@ -10,6 +10,7 @@ import torch
 
 from cache import FinalNorm
 from cache.encode import decode
+from probe.centred_tokens import CentredTokens, centred
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,30 @@ class StoredTokens:
     def __len__(self) -> int:
         return len(self.values if self.items is None else self.items)
 
-    @cached_property
+    @property
     def decoded(self) -> torch.Tensor:
-        """(B, N, D) in `precision`, normed: made once, however many probes ask."""
+        """(B, N, D) float32, normed."""
+        return decoded(self.plain)
+
+    @cached_property
+    def plain(self) -> torch.Tensor | CentredTokens:
+        """In `precision`, normed, for matrix products: made once, however many probes ask."""
         values, scales = self.values, self.scales
         if self.items is not None:
             values, scales = values[self.items], None if scales is None else scales[self.items]
         tokens = decode(values, scales)
-        return (tokens if self.norm is None else self.norm(tokens)).to(self.precision)
+        return in_precision(tokens if self.norm is None else self.norm(tokens), self.precision)
 
 
-Tokens: TypeAlias = torch.Tensor | StoredTokens
-"""What a probe is given: (B, N, D) or (B, D) decoded, or (B, N, D) as stored."""
+Tokens: TypeAlias = torch.Tensor | CentredTokens | StoredTokens
+"""What a probe is given: (B, N, D) or (B, D) decoded, or (B, N, D) in 16 bits, or as stored."""
+
+
+def in_precision(tokens_BND: torch.Tensor, precision: torch.dtype) -> torch.Tensor | CentredTokens:
+    """float32 tokens as products with them are asked for."""
+    return tokens_BND if precision == tokens_BND.dtype else centred(tokens_BND, precision)
 
 
 def decoded(tokens: Tokens) -> torch.Tensor:
     """A tensor, whichever was given."""
-    return tokens.decoded if isinstance(tokens, StoredTokens) else tokens
+    return tokens if isinstance(tokens, torch.Tensor) else tokens.decoded

@@ -81,5 +81,6 @@ def token_scales(values: torch.Tensor, scales: torch.Tensor | None, norm: FinalN
             BLOCK_N=TOKENS,
             BLOCK_D=channels,
             CHUNKS=chunks,
+            enable_fp_fusion=True,  # see `launch.kernel_constants`
         )
     return found

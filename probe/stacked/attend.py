@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from probe.centred_tokens import CentredTokens
 from probe.fused import StoredTokens, Tokens, chosen_blocks, decoded
 
 
@@ -32,10 +33,13 @@ def attend(tokens_BND: Tokens, queries: torch.Tensor) -> torch.Tensor:
             from probe.fused.pooling import fused_pool  # needs Triton
 
             return _parted(fused_pool(tokens_BND, _joined(queries), *chosen), len(queries))
-        tokens_BND = tokens_BND.decoded
+        tokens_BND = tokens_BND.plain
     if torch.compiler.is_compiling() or _is_traced():  # exported graphs hold plain operations
-        return attention_weights(tokens_BND, queries) @ tokens_BND
-    pooled = _Attend.apply(tokens_BND.detach(), _joined(queries))
+        return attention_weights(tokens_BND, queries) @ decoded(tokens_BND)
+    if isinstance(tokens_BND, CentredTokens):
+        pooled = _Attend.apply(tokens_BND.values, _joined(queries), tokens_BND.centre)
+    else:
+        pooled = _Attend.apply(tokens_BND.detach(), _joined(queries), None)
     return _parted(pooled, len(queries))
 
 
@@ -66,10 +70,15 @@ FEW_IMAGES = 32
 
 
 class _Attend(torch.autograd.Function):
-    """Q = K·M queries, shared (Q, D) or a set for each image (B, Q, D). Keeps the weights, not the scores."""
+    """Q = K·M queries, shared (Q, D) or a set for each image (B, Q, D). Keeps the weights, not the scores.
+
+    A centre (B, D) of the tokens is added to what is pooled.
+    """
 
     @staticmethod
-    def forward(ctx: Any, tokens_BND: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, tokens_BND: torch.Tensor, queries: torch.Tensor, centre_BD: torch.Tensor | None
+    ) -> torch.Tensor:
         images, count, _ = tokens_BND.shape
         ctx.shared, ctx.dtype = queries.ndim == 2, queries.dtype
         queries = queries.to(tokens_BND.dtype)
@@ -79,11 +88,13 @@ class _Attend(torch.autograd.Function):
             own = queries if queries.ndim == 2 else queries[part]
             torch.softmax(own @ tokens_BND[part].mT, dim=-1, out=weights_BQN[part])
             torch.matmul(weights_BQN[part], tokens_BND[part], out=pooled_BQD[part])
+            if centre_BD is not None:
+                pooled_BQD[part] += centre_BD[part].unsqueeze(-2)
         ctx.save_for_backward(tokens_BND, weights_BQN)
         return pooled_BQD
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         tokens_BND, weights_BQN = ctx.saved_tensors
         gradient_BQD = gradients[0].to(tokens_BND.dtype)
         shape = gradient_BQD.shape[1:] if ctx.shared else gradient_BQD.shape
@@ -101,7 +112,7 @@ class _Attend(torch.autograd.Function):
                     of_queries += torch.mm(*rows)
             else:
                 of_queries[part] = torch.matmul(of_scores, tokens_BND[part])
-        return None, of_queries
+        return None, of_queries, None
 
 
 def _chunks(weights_BQN: torch.Tensor) -> Sequence[slice | int]:

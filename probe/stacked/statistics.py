@@ -30,11 +30,12 @@ def batch_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
 def _own_statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and biased variance of this process's values."""
     axes = tuple(range(1, values.ndim - 1))
+    wide = torch.promote_types(values.dtype, torch.float32)
     if values.device.type != "cpu" or values.requires_grad or len(values) > 1:
-        variance, mean = torch.var_mean(values, dim=axes, correction=0, keepdim=True)
+        variance, mean = torch.var_mean(values.to(wide), dim=axes, correction=0, keepdim=True)
         return mean, variance
     # batch norm's own kernel reads data many times faster than `var_mean` does on a CPU, and has no gradient
-    running = values.new_zeros(values.shape[-1], dtype=torch.promote_types(values.dtype, torch.float32))
+    running = values.new_zeros(values.shape[-1], dtype=wide)
     mean, variance = torch.batch_norm_update_stats(values.flatten(0, -2), running, running.clone(), 0.0)
     shape = (1, *[1] * len(axes), -1)
     return mean.view(shape), variance.view(shape)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from cache import chosen_device, device, launch
+from cache.device import same_device
+from cache.read_ahead import MOST_COPIERS, copying_threads
 from configs import UserError
 
 
@@ -19,6 +21,39 @@ def test_device_that_cannot_be_used_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(UserError, match=f"--device {name}: ") as raised:
         chosen_device(name)
     assert "\n" not in str(raised.value)
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="--device cuda:256: the GPUs here are cuda:0 to cuda:1"):
+        chosen_device("cuda:256")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("cuda", "cuda:0", True),
+        ("cuda:1", "cuda", True),
+        ("cuda:1", "cuda:1", True),
+        ("cuda:1", "cuda:0", False),
+        ("cpu", "cuda:0", False),
+        ("cpu", "cpu", True),
+    ],
+)
+def test_devices_are_compared_by_kind_and_number(one: str, other: str, same: bool) -> None:
+    assert same_device(torch.device(one), torch.device(other)) == same
+
+
+@pytest.mark.parametrize(
+    ("kind", "cores", "processes", "threads"),
+    [("cpu", 64, 1, 1), ("cuda", 64, 1, MOST_COPIERS), ("cuda", 64, 8, 4), ("cuda", 2, 4, 1)],
+)
+def test_copying_for_a_gpu_takes_half_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, kind: str, cores: int, processes: int, threads: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert copying_threads(torch.device(kind)) == threads
 
 
 def test_process_of_its_own_is_the_first_of_one() -> None:

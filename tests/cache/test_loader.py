@@ -170,6 +170,36 @@ def test_memory_of_dropped_batches_is_used_again(loading: Loading, dataset: Toke
     assert len(loader) > 10
 
 
+def test_batches_that_several_threads_copy_hold_the_records_that_they_name(
+    dataset: TokenDataset, values: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.loader.copying_threads", lambda _: 3)
+    loader = TokenLoader(dataset, 4, shuffle=True, residency=Residency("host", 0))
+    batches = list(loader)
+    assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == list(range(RECORDS))
+    assert len(batches[-1].labels) == 1  # fewer records than threads
+    for batch in batches:
+        _assert_right(batch, values)
+
+
+def test_damage_that_one_of_several_copying_threads_meets_is_raised(
+    damaged: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.loader.copying_threads", lambda _: 3)
+    with pytest.raises(UserError):
+        list(TokenLoader(damaged, 4, residency=Residency("host", 0)))
+
+
+def test_a_batch_on_the_device_is_given_as_it_is(
+    dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device asked for without a number is not the one that its tensors name, but the same."""
+    loader = TokenLoader(dataset, 4, device=torch.device("cpu", 0), residency=Residency("host", 0))
+    made = list(loader)
+    monkeypatch.setattr(loader, "_from_tier", lambda _: iter(made))
+    assert all(given is batch for given, batch in zip(loader, made, strict=True))
+
+
 def test_page_locked_buffer_in_use_is_not_handed_out(
     dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

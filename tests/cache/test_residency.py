@@ -81,6 +81,14 @@ def test_streaming_uses_a_power_of_two_below_a_quarter_of_what_is_free(
     assert choose_residency([dataset], CPU).memory == 2048
 
 
+def test_processes_of_a_machine_share_the_memory_for_streaming(
+    dataset: TokenDataset, free: Free, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(host=10_000)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_residency([dataset], CPU).memory == 512
+
+
 def test_memory_for_streaming_can_be_stated(dataset: TokenDataset) -> None:
     assert choose_residency([dataset], CPU, tier="stream", memory=12345).memory == 12345
 

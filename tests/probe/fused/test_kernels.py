@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from triton import knobs
 
 from cache import FinalNorm, NormKind
 from probe.fused import StoredTokens
@@ -17,6 +18,9 @@ from probe.fused.token_norms import token_scales
 
 EXACT = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3, torch.int8: 2}
 """Parts of operands that have the precision of float32."""
+
+FLOAT32_ERROR = 2e-6 if knobs.runtime.interpret else 2e-5
+"""Matrix units cut off what their float32 sums have no bits for; the interpreter rounds."""
 
 ROUNDED = {torch.float16: 2.0**-11, torch.int8: 2.0**-11, torch.bfloat16: 2.0**-8}
 """Relative error of an operand in one part."""
@@ -73,7 +77,7 @@ def test_pooled_tokens_and_gradient_are_the_formulas_in_the_precision_of_float32
 ) -> None:
     tokens = as_stored(0.3 + 1.7 * drawn(images, count, dim, seed=0), dtype)
     asked = drawn(queries, dim, seed=1) / dim**0.5
-    assert max(errors(tokens, asked, EXACT[dtype])) < 2e-6
+    assert max(errors(tokens, asked, EXACT[dtype])) < FLOAT32_ERROR
 
 
 @pytest.mark.parametrize("dtype", ROUNDED, ids=str)
@@ -87,13 +91,15 @@ def test_operands_in_one_part_cost_their_rounding_alone(dtype: torch.dtype, as_s
 @pytest.mark.parametrize("queries", [256, 100])
 def test_many_queries_are_taken_in_blocks(queries: int, as_stored: AsStored) -> None:
     tokens = as_stored(drawn(2, 20, 64, seed=0), torch.float16)
-    assert max(errors(tokens, drawn(queries, 64, seed=1) / 8, parts=2)) < 2e-6
+    assert max(errors(tokens, drawn(queries, 64, seed=1) / 8, parts=2)) < FLOAT32_ERROR
 
 
 @pytest.mark.parametrize("dim", [768, 4096, 100])
-def test_wide_and_odd_tokens_are_taken_in_tiles(dim: int, as_stored: AsStored) -> None:
+def test_wide_and_odd_tokens_are_taken_in_tiles(dim: int, as_stored: AsStored, device: torch.device) -> None:
+    if device.type == "cuda" and blocks_for(dim, 2, 2, torch.float16) is None:
+        pytest.skip("more than a device holds: in the interpreter alone")
     tokens = as_stored(drawn(2, 20, dim, seed=0), torch.float16)
-    assert max(errors(tokens, drawn(2, dim, seed=1) / dim**0.5, parts=2)) < 2e-6
+    assert max(errors(tokens, drawn(2, dim, seed=1) / dim**0.5, parts=2)) < FLOAT32_ERROR
 
 
 @pytest.mark.parametrize(("dim", "parts"), [(4096, 1), (2048, 2)])
@@ -104,7 +110,7 @@ def test_very_wide_tokens_are_pooled_by_eight_queries_at_a_time(
     assert blocks is not None
     assert blocks.queries == 8
     tokens = as_stored(drawn(1, 20, dim, seed=0), torch.float16)
-    most = 2e-6 if parts == 2 else 4 * ROUNDED[torch.float16]
+    most = FLOAT32_ERROR if parts == 2 else 4 * ROUNDED[torch.float16]
     assert max(errors(tokens, drawn(9, dim, seed=1) / dim**0.5, parts)) < most
 
 
@@ -248,7 +254,7 @@ def test_scales_of_the_norm_are_the_formulas(dtype: torch.dtype, kind: NormKind,
     wanted = (size + 1e-3).rsqrt()
     if held.scales is not None:
         wanted *= held.scales[:, :21]
-    torch.testing.assert_close(found.double(), wanted, rtol=2e-6, atol=0)
+    torch.testing.assert_close(found.double(), wanted, rtol=FLOAT32_ERROR, atol=0)
 
 
 def test_norms_of_another_epsilon_have_other_scales(as_stored: AsStored) -> None:
@@ -296,7 +302,7 @@ def test_what_is_pooled_has_the_precision_that_is_asked_for(as_stored: AsStored)
 
 def test_equal_tokens_send_no_gradient(as_stored: AsStored) -> None:
     tokens = as_stored(drawn(1, 1, 64, seed=0).expand(2, 30, 64), torch.float16)
-    assert max(errors(tokens, drawn(3, 64, seed=1), parts=2)) < 2e-6
+    assert max(errors(tokens, drawn(3, 64, seed=1), parts=2)) < FLOAT32_ERROR
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.int8], ids=str)
@@ -305,19 +311,19 @@ def test_gradients_beyond_the_range_of_float16_are_kept(
     dtype: torch.dtype, size: float, as_stored: AsStored
 ) -> None:
     tokens = as_stored(drawn(3, 40, 64, seed=0), dtype)
-    assert max(errors(tokens, drawn(2, 64, seed=1) / 8, parts=2, scale=size)) < 2e-6
+    assert max(errors(tokens, drawn(2, 64, seed=1) / 8, parts=2, scale=size)) < FLOAT32_ERROR
 
 
 @pytest.mark.parametrize("size", [1e-7, 1e4])
 def test_queries_beyond_the_range_of_float16_are_kept(size: float, as_stored: AsStored) -> None:
     tokens = as_stored(drawn(3, 40, 64, seed=0) / size, torch.bfloat16)
-    assert max(errors(tokens, size * drawn(2, 64, seed=1) / 8, parts=3)) < 2e-6
+    assert max(errors(tokens, size * drawn(2, 64, seed=1) / 8, parts=3)) < FLOAT32_ERROR
 
 
 def test_images_whose_channels_differ_a_thousandfold_share_one_sum(as_stored: AsStored) -> None:
     values = drawn(7, 20, 64, seed=0) * torch.logspace(-1.5, 1.5, 7 * 64).view(7, 1, 64)
     tokens = as_stored(values[torch.randperm(7, generator=torch.Generator().manual_seed(3))], torch.int8)
-    assert max(errors(tokens, drawn(2, 64, seed=1) / 100, parts=2)) < 2e-6
+    assert max(errors(tokens, drawn(2, 64, seed=1) / 100, parts=2)) < FLOAT32_ERROR
 
 
 def test_tokens_that_are_all_zero_are_pooled_to_zero(as_stored: AsStored) -> None:

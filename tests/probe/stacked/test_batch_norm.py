@@ -8,6 +8,7 @@ from torch import nn
 
 from configs import UserError
 from probe.stacked import BatchNorm, TokenBatchNorm, stack
+from probe.stacked.statistics import batch_statistics
 
 EPS = 1e-3
 WIDTH = 6
@@ -110,3 +111,10 @@ def test_statistics_of_bfloat16_tokens_are_in_float32() -> None:
     scale, _ = norm.scale_and_shift(tokens)
     assert scale.dtype == torch.float32
     torch.testing.assert_close(norm.running_mean[0], 0.1 * tokens.float().mean(dim=(0, 1)))
+
+
+def test_statistics_of_bfloat16_tokens_of_several_trials_are_in_float32() -> None:
+    tokens = 30 + torch.randn(2, 64, 49, WIDTH, generator=torch.Generator().manual_seed(0)).bfloat16()
+    mean, variance, _ = batch_statistics(tokens)
+    torch.testing.assert_close(mean.squeeze(), tokens.float().mean(dim=(1, 2)))
+    torch.testing.assert_close(variance.squeeze(), tokens.float().var(dim=(1, 2), correction=0))
