@@ -30,5 +30,8 @@ def centred(tokens_BND: torch.Tensor, dtype: torch.dtype) -> CentredTokens:
     """float32 tokens with `values` in `dtype`."""
     centre = tokens_BND.mean(dim=1)
     values = torch.empty_like(tokens_BND, dtype=dtype)
-    torch.sub(tokens_BND, centre.unsqueeze(1), out=values)
+    # what is between float32 and `dtype` stays in a CPU's cache
+    images = range(len(values)) if values.device.type == "cpu" else (slice(None),)
+    for part in images:
+        torch.sub(tokens_BND[part], centre[part].unsqueeze(-2), out=values[part])
     return CentredTokens(values, centre)
