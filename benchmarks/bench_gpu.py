@@ -166,8 +166,8 @@ class Pooling(torch.nn.Module):
         from probe.fused.pooling import fused_pool  # needs Triton
 
         if self.parts is None:
-            decoded = replace(tokens).decoded  # each step, as a run does
-            return project_heads(attend(decoded, self.queries), self.values)
+            plain = replace(tokens).plain  # each step, as a run does
+            return project_heads(attend(plain, self.queries), self.values)
         assert self.blocks is not None
         pooled = fused_pool(tokens, self.queries.flatten(0, 1), self.blocks, self.parts)
         return project_heads(pooled.unflatten(1, self.queries.shape[:2]).transpose(0, 1), self.values)
