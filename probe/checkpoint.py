@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from cache.atomic import write_bytes
+from configs import UserError
 from probe.outcome import EpochRow, Outcome
 from probe.trial_spec import TrainingImages, TrialSpec
 
@@ -45,12 +46,18 @@ class Checkpoint:
         self._due = 0.0
 
     def load(self) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-        """The last state and the stacks' tensors, or None where there is none."""
+        """The last state and the stacks' tensors, or None where there is none.
+
+        Raises `UserError` for a damaged file.
+        """
         if not self.path.exists():
             return None
-        with safe_open(str(self.path), "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a mapping
-            state = json.loads(file.metadata()["progress"])
+        try:
+            with safe_open(str(self.path), "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a mapping
+                state = json.loads(file.metadata()["progress"])
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path} is damaged: remove it, and the run begins again") from None
         outcomes = [_outcome(row) for row in state.pop("outcomes")]
         return Progress(**state, outcomes=outcomes), tensors
 

@@ -11,18 +11,18 @@ from itertools import product
 import numpy as np
 import torch
 
-from configs import TokenState
+from configs import TokenState, UserError
 from probe.closed_form import Accuracies, Classifier, LogisticRegression, NearestNeighbours, Workplace
 from probe.data import ProbeData
 from probe.features import VECTORS, Features, read_features
 from probe.grid import block_sets, held_out_share, token_states, training_images
-from probe.names import CLOSED_FORM
+from probe.names import CLOSED_FORM, TokenSet
 from probe.neighbours import retrieval_scores
 from probe.options import FitOptions
 from probe.passes import training_memory
 from probe.predictions import RANKS, FirstClasses
 from probe.selection import Answer
-from probe.training_data import ImageChoice, open_training_data
+from probe.training_data import ImageChoice, TrainingData, open_training_data
 from probe.trial_spec import TrainingImages, TrialSpec, label, varied
 
 
@@ -50,23 +50,42 @@ class _Question:
         return [TrialSpec(self.name, self.blocks, self.state, images, 0, 0, 0) for images in self.draws]
 
 
+def require_enough_images(options: FitOptions, data: ProbeData) -> None:
+    """Raise `UserError` where a closed-form probe could not learn from its training images."""
+    for question in _questions(options, data):
+        for images in question.draws:
+            labels = _opened(options, data, question, images).train.blocks[0].labels
+            asked = f" of {images.asked}" if images.asked else ""
+            if question.name.startswith("knn") and min(options.neighbours) > len(labels):
+                raise UserError(
+                    f"{question.name}: --neighbours: all are more than the {len(labels):,} training images"
+                    f"{asked}; add a smaller one"
+                )
+            if question.name.startswith("logreg") and len(np.unique(labels)) < 2:
+                raise UserError(f"{question.name} needs training images{asked} of two classes or more")
+
+
 def closed_form_results(options: FitOptions, data: ProbeData) -> Iterator[ClosedFormResult]:
     """One for each closed-form probe, blocks, token state and number of images."""
     place = Workplace(data.device, options.training_memory or training_memory(data.device))
+    questions = _questions(options, data)
+    names_of_draws = varied([spec for question in questions for spec in question.specs()])
+    for question in questions:
+        draws = [label(spec, names_of_draws) for spec in question.specs()]
+        yield _result(options, data, question, draws, place)
+
+
+def _questions(options: FitOptions, data: ProbeData) -> list[_Question]:
     parts: dict[tuple[int | None, float | None], list[TrainingImages]] = {}
     for images in training_images(options):
         parts.setdefault((images.shots, images.fraction), []).append(images)
     names = [name for name in options.probe if name in CLOSED_FORM]
-    questions = [
+    return [
         _Question(name, blocks, state, tuple(draws))
         for blocks, state, draws, name in product(
             block_sets(options, data), token_states(options, data), parts.values(), names
         )
     ]
-    names_of_draws = varied([spec for question in questions for spec in question.specs()])
-    for question in questions:
-        draws = [label(spec, names_of_draws) for spec in question.specs()]
-        yield _result(options, data, question, draws, place)
 
 
 def _result(
@@ -81,7 +100,7 @@ def _result(
     found = [one.accuracies for one in measured]
     retrieval = None
     if options.retrieval and isinstance(classifier, NearestNeighbours):
-        retrieval = _retrieval(read[0], place)
+        retrieval = _mean_retrieval([_retrieval(one, place) for one in read])
     answer = replace(_answer(question, chosen, held_out[chosen], found), retrieval=retrieval)
     predictions = {
         name: _of_all_records(data, own.records, one.classes)
@@ -115,11 +134,21 @@ class _Read:
     """Positions of the evaluation images in their split."""
 
 
-def _read(options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages) -> _Read:
-    vectors = VECTORS[question.name.partition("_")[2]]
-    inputs = data.inputs(question.state, options.combine)
+def _vectors(question: _Question) -> tuple[TokenSet, ...]:
+    return VECTORS[question.name.partition("_")[2]]
+
+
+def _opened(
+    options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages
+) -> TrainingData:
+    arrays = data.inputs(question.state, options.combine).arrays(_vectors(question))
     choice = ImageChoice(images, held_out_share(options), options.order_seed)
-    opened = open_training_data(data, question.blocks, inputs.arrays(vectors), choice, verify=options.verify)
+    return open_training_data(data, question.blocks, arrays, choice, verify=options.verify)
+
+
+def _read(options: FitOptions, data: ProbeData, question: _Question, images: TrainingImages) -> _Read:
+    opened = _opened(options, data, question, images)
+    vectors, inputs = _vectors(question), data.inputs(question.state, options.combine)
     assert opened.held_out is not None
     train, held_out, evaluation = (
         read_features(part, inputs, vectors, data.device)
@@ -157,6 +186,10 @@ def _answer(question: _Question, chosen: str, held_out: float, found: Sequence[A
         best_top1_deviation=statistics.stdev(best) if len(best) > 1 else None,
         trials=(),
     )
+
+
+def _mean_retrieval(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(draw[name] for draw in draws) for name in draws[0]}
 
 
 def _retrieval(read: _Read, place: Workplace) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 
 from cache import Residency, SplitReader, choose_residency, chosen_device, launch
 from configs import UserError, load_recipe
-from probe.closed_form_run import ClosedFormResult, closed_form_results
+from probe.closed_form_run import ClosedFormResult, closed_form_results, require_enough_images
 from probe.cost import ProbeCost
 from probe.data import ProbeData, open_probe_data
 from probe.freed_memory import keep_freed_memory
@@ -52,6 +52,7 @@ def _run(options: FitOptions, device: torch.device) -> list[Answer]:
     data = open_probe_data(options, device)
     specs = trial_grid(options, load_recipe(options.recipe), data)
     held_out = _held_out_share(options, specs)
+    require_enough_images(options, data)  # now, not after all is trained
     memory = decided(lambda: options.training_memory or training_memory(device))
     parts = plan_parts(options, data, specs, held_out, memory)
     identity = _identity(options, parts, data, held_out)

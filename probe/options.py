@@ -261,7 +261,7 @@ class FitOptions(FrozenModel):
     @field_validator("name")
     @classmethod
     def _inside_runs(cls, name: str | None) -> str | None:
-        if name is not None and (name in ("", ".", "..") or "/" in name):
+        if name is not None and (name.strip() in ("", ".", "..") or "/" in name or not name.isprintable()):
             raise ValueError("give the name of a folder inside --runs, not a path")
         return name
 

@@ -59,8 +59,14 @@ def print_answers(
     for answer in found:
         if answer.retrieval is not None:
             scores = ", ".join(f"{name} {value:.2f}" for name, value in answer.retrieval.items())
-            print(f"{answer.probe}, {split} among the training images: {scores}")
+            print(f"{_named(answer, found)}, {split} among the training images: {scores}")
     print(f"results: {folder}")
+
+
+def _named(answer: Answer, found: Sequence[Answer]) -> str:
+    """Its probe, and what tells it from the others."""
+    fields = [name for name in _columns(found) if name != "setting"]
+    return " ".join([answer.probe, *(f"{name}={_shown(getattr(answer, name))}" for name in fields)])
 
 
 def print_answers_as_json(

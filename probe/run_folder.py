@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,10 +17,10 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 
 from cache.atomic import write_bytes
-from cache.lock import WriterLock
+from cache.lock import LOCK, WriterLock
 from configs import UserError
 from probe.checkpoint import FILE as CHECKPOINT
 from probe.outcome import EpochRow
@@ -29,6 +31,10 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 HEAD = "head.safetensors"
 PAGE = "report.html"
+EVENTS = "events.out.tfevents."
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What stops a run that wrote before."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,7 @@ def find_place(root: Path, name: str | None, default: str, identity: Mapping[str
     if name is not None:
         place = _place(root / name, identity)
         if place is None:
-            what = "holds a finished run" if (root / name / RESULTS).exists() else "holds another run"
-            raise UserError(f"{root / name} {what}: give another --name, or none")
+            raise UserError(f"{root / name} {_held(root / name)}: give another --name, or none")
         return place
     base = re.sub(r"[^\w.+-]+", "_", default)[:150]
     number = 1
@@ -58,10 +63,30 @@ def find_place(root: Path, name: str | None, default: str, identity: Mapping[str
     return place
 
 
+def _held(folder: Path) -> str:
+    if not (folder / CONFIG).exists():
+        return "is no run"
+    return "holds a finished run" if (folder / RESULTS).exists() else "holds another run"
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is anything to lose: a run that was refused early leaves its configuration alone."""
+    if not folder.is_dir():
+        return True
+    held = {path.name for path in folder.iterdir() if not path.name.startswith(EVENTS)}
+    if held - {LOCK, CONFIG, METRICS} or (METRICS in held and (folder / METRICS).stat().st_size):
+        return True
+    try:
+        with WriterLock(folder):
+            return False
+    except UserError:  # another process has just begun
+        return True
+
+
 def _place(folder: Path, identity: Mapping[str, Any]) -> RunPlace | None:
     """The folder, if it is free or holds an unfinished run of this identity."""
     try:
-        if not folder.exists():
+        if not folder.exists() or not _begun(folder):
             return RunPlace(folder)
         if (folder / RESULTS).exists() or not (folder / CONFIG).exists():
             return None
@@ -76,7 +101,10 @@ def _place(folder: Path, identity: Mapping[str, Any]) -> RunPlace | None:
 
 @contextmanager
 def telling_how_to_go_on(folder: Path) -> Iterator[None]:
-    """After Ctrl-C, what the run's folder holds says what becomes of it."""
+    """After Ctrl-C, what the run's folder holds says what becomes of it.
+
+    Raises `UserError` where the disk is full.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -87,6 +115,12 @@ def telling_how_to_go_on(folder: Path) -> Iterator[None]:
         else:
             then = "there is no checkpoint yet, the same command begins again"
         raise KeyboardInterrupt(f"interrupted: {then}") from None
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"cannot write {folder} ({os.strerror(error.errno)}): make room, and the same command goes on"
+        ) from None
 
 
 def _as_read_again(value: Any) -> Any:
@@ -139,7 +173,7 @@ class RunFolder:
         logged = _logged(self.folder / METRICS)
         self._logged: set[tuple[str, int]] = set()
         self._metrics = (self.folder / METRICS).open("w")
-        for path in self.folder.glob("events.out.tfevents.*"):
+        for path in self.folder.glob(f"{EVENTS}*"):
             path.unlink()
         try:
             self._trackers = RunTrackers(
@@ -170,7 +204,7 @@ class RunFolder:
 
     def keep_heads(self, part: int, heads: Mapping[str, torch.Tensor]) -> None:
         """Keep the heads of a finished pass until the end."""
-        save_file({key: tensor.contiguous() for key, tensor in heads.items()}, self._heads(part))
+        write_bytes(self._heads(part), save({key: tensor.contiguous() for key, tensor in heads.items()}))
 
     def _heads(self, part: int) -> Path:
         return self.folder / f"heads-{part:04}.safetensors"

@@ -84,8 +84,12 @@ class TrialRun:
         if self._folder is not None:
             self._folder.log([row for outcome in self.outcomes for row in outcome.epochs])
         self._display.say(
-            f"going on with {self._path}: pass {self._progress.passes + 1} of {len(self._parts)}, "
-            f"after epoch {self._progress.epochs}"
+            f"going on with {self._path}: "
+            + (
+                f"pass {self._progress.passes + 1} of {len(self._parts)}, after epoch {self._progress.epochs}"
+                if self._progress.passes < len(self._parts)
+                else "all trials are trained"
+            )
         )
         return tensors
 

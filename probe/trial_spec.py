@@ -18,9 +18,15 @@ class TrainingImages:
     """Number of the random draw of a part."""
 
     @property
+    def asked(self) -> str:
+        """The options that ask for a part; nothing where all are taken."""
+        given = {"--shots": self.shots, "--fraction": self.fraction}
+        return ", ".join(f"{option} {value:g}" for option, value in given.items() if value is not None)
+
+    @property
     def all(self) -> bool:
         """Whether nothing is left out."""
-        return self.shots is None and self.fraction is None
+        return self.shots is None and self.fraction in (None, 1)
 
 
 @dataclass(frozen=True)

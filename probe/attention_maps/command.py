@@ -32,8 +32,8 @@ def show_attention(options: AttentionOptions) -> None:
     folder = heads[0].run / FOLDER
     with _writing(folder):
         folder.mkdir(exist_ok=True)
+    shown = _shown(heads, options)  # first: an image may not be there
     measured = [] if options.pictures_only else _measure(heads, folder, options)
-    shown = _shown(heads, options)
     if shown is not None:
         for head in heads:
             _draw(folder, head, shown, next((m for m in measured if m.trial == head.trial), None))

@@ -78,6 +78,8 @@ def with_backbone(head: TrainedHead, options: ExportOptions) -> Exportable:
 
 def _export_to(exportable: Exportable, head: TrainedHead, to: ExportName, options: ExportOptions) -> None:
     out = options.out or _default_path(head, to, head_only=options.head_only)
+    if to == "torch.export" and out.suffix != FORMATS[to].suffix:  # torch opens no other
+        raise UserError(f"--out {out}: a file for torch.export ends in {FORMATS[to].suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:

@@ -53,7 +53,8 @@ def _class_tables(counts: Sequence[ClassCounts], prefix: str) -> list[Table]:
     best, classes = counts[0], counts[0].result.run.classes
     names = result_names([own.result for own in counts])
     accuracies = np.stack([own.accuracies() for own in counts])
-    images = best.images() // max(1, len(best.result.run.predictions.answers[best.result.number]))  # type: ignore[union-attr]
+    trials = max(1, len(best.result.run.predictions.answers[best.result.number]))  # type: ignore[union-attr]
+    images = best.images() // trials
     held = [c for c in range(len(classes)) if images[c]]
     if len(classes) > MATRIX_AT_MOST:
         ordered = sorted(held, key=lambda c: accuracies[0, c])
@@ -71,6 +72,7 @@ def _class_tables(counts: Sequence[ClassCounts], prefix: str) -> list[Table]:
         for c in best.confusions(CONFUSIONS)
     )
     if confusions:
-        columns = ("class", "taken for", "images", "% of the class")
+        counted = "images" if trials == 1 else f"images, of {trials} trials"
+        columns = ("class", "taken for", counted, "% of the class")
         tables.append(Table(f"{prefix}the most frequent confusions of {names[0]}", columns, confusions, 2))
     return tables

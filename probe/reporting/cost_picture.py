@@ -11,6 +11,9 @@ from probe.reporting.finished_runs import Result, best_of_each_probe, result_nam
 from probe.reporting.pareto import pareto_front
 from probe.reporting.style import COLORS, GREY, Picture, legend_beside, log_axis, looks, new_figure, save
 
+LEGEND_LINE = 0.22
+"""Inches."""
+
 AXES = ("trainable parameters (k: thousand, M: million)", "FLOPs per image, forward (M: million, G: 10⁹)")
 
 
@@ -21,7 +24,9 @@ def draw_costs(results: Sequence[Result], folder: Path, name: str) -> Picture | 
     if not trained:
         return None
     closed = [result for result in compared if result.cost is None]
-    figure = new_figure(10, 4.2)
+    entries = len(set(result_names(trained, without=("blocks",)))) + len(best_of_each_probe(closed)) + 1
+    longest = max(map(len, result_names(trained, without=("blocks",))))
+    figure = new_figure(9 + 0.08 * max(longest, 12), max(4.2, LEGEND_LINE * entries))
     left, right = figure.subplots(1, 2, sharey=True)
     for number, axes in enumerate((left, right)):
         _draw(axes, trained, number)

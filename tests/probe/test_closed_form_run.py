@@ -95,6 +95,25 @@ def test_more_neighbours_than_images_are_refused(options: MakeOptions) -> None:
         run_fit(options(probe=("knn",), neighbours=(10_000,)))
 
 
+def test_too_few_images_are_refused_before_anything_is_trained(options: MakeOptions, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="of --shots 1; add a smaller one"):
+        run_fit(options(probe=("lp", "knn"), shots=(1,), neighbours=(5_000,)))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_retrieval_is_the_mean_of_all_draws(answered: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([10.0, 20.0])
+    monkeypatch.setattr("probe.closed_form_run._retrieval", lambda *_: {"R@1": next(drawn)})
+    (answer,), _ = answered(probe=("knn",), shots=(4,), draws=2, neighbours=(1,), retrieval=True)
+    assert answer.retrieval == {"R@1": 15.0}
+
+
+def test_a_fraction_of_one_is_all_images(options: MakeOptions) -> None:
+    (part,) = run_fit(options(probe=("knn",), fraction=(1.0,), neighbours=(5,), name="part"))
+    (whole,) = run_fit(options(probe=("knn",), neighbours=(5,), name="whole"))
+    assert (part.top1, part.held_out_top1) == (whole.top1, whole.held_out_top1)
+
+
 def test_without_held_out_images_nothing_can_be_chosen(options: MakeOptions) -> None:
     with pytest.raises(UserError, match="--held-out 0: knn and logreg choose"):
         run_fit(options(probe=("lp", "knn"), held_out=0))

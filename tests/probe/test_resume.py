@@ -293,6 +293,17 @@ def test_a_run_that_goes_on_says_where(
     assert f"going on with {tmp_path / 'run'}: pass 1 of 1, after epoch 2" in capsys.readouterr().err
 
 
+def test_a_damaged_checkpoint_is_refused_in_a_line(store: Path, tmp_path: Path, killed: Any) -> None:
+    options = _options(store, tmp_path, SWEEPS["one pass"], name="run")
+    killed(options, Checkpoint, "save_when_due", 2)
+    path = tmp_path / "run" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="is damaged: remove it, and the run begins again"):
+        run_fit(options)
+    path.unlink()
+    run_fit(options)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import subprocess
@@ -19,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs import UserError
 from probe.outcome import EpochRow
-from probe.run_folder import RunFolder, RunPlace, find_place
+from probe.run_folder import RunFolder, RunPlace, find_place, telling_how_to_go_on
 
 EPOCH = EpochRow("ep4", 1, 0.5, None, None, 80.0, 95.0, 1000.0)
 ROW = {"trial": "ep4", "parameters": 270, "top1_last": 90.0, "held_out_top1": None, "chosen": True}
@@ -61,7 +62,42 @@ def test_a_free_name_is_kept(tmp_path: Path) -> None:
 def test_a_name_in_use_gets_the_next_number(tmp_path: Path) -> None:
     for taken in ("run", "run-2", "run-4"):
         (tmp_path / taken).mkdir()
+        (tmp_path / taken / "results.json").touch()
     assert find_place(tmp_path, None, "run", {}) == RunPlace(tmp_path / "run-3")
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert find_place(tmp_path, "run", "default", {}) == RunPlace(tmp_path / "run")
+
+
+def test_a_run_that_was_refused_before_its_first_epoch_does_not_keep_its_name(
+    tmp_path: Path, place: RunPlace
+) -> None:
+    RunFolder(place, {"lr": 0.1}).__exit__()
+    assert find_place(tmp_path, "run", "default", {"lr": 0.2}) == RunPlace(tmp_path / "run")
+
+
+def test_a_run_that_another_process_has_just_begun_keeps_its_name(tmp_path: Path, place: RunPlace) -> None:
+    RunFolder(place, {"lr": 0.1}).__exit__()
+    command = [sys.executable, "-c", HOLD, str(place.folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = find_place(tmp_path, None, "run", {"lr": 0.2})
+        process.communicate("")
+    assert found == RunPlace(tmp_path / "run-2")
+
+
+def test_a_full_disk_stops_a_run_in_one_line(tmp_path: Path) -> None:
+    line = r"cannot write .*run \(No space left on device\): make room, and the same command goes on"
+    with pytest.raises(UserError, match=line), telling_how_to_go_on(tmp_path / "run"):
+        raise OSError(errno.ENOSPC, "as the system says it")
+
+
+def test_another_error_of_the_system_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), telling_how_to_go_on(tmp_path / "run"):
+        raise FileNotFoundError(errno.ENOENT, "as the system says it")
 
 
 def test_characters_that_do_not_suit_a_folder_are_replaced(tmp_path: Path) -> None:
@@ -75,7 +111,7 @@ def test_a_name_that_is_asked_for_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text("kept")
-    with pytest.raises(UserError, match="run holds another run: give another --name, or none"):
+    with pytest.raises(UserError, match="run is no run: give another --name, or none"):
         find_place(tmp_path, "run", "default", {})
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == "kept"
 
@@ -106,7 +142,8 @@ def test_an_unfinished_run_without_a_checkpoint_is_begun_again_in_its_folder(
 
 
 def test_an_unfinished_run_of_another_identity_is_not_gone_on_with(tmp_path: Path, place: RunPlace) -> None:
-    RunFolder(place, {"lr": 0.1}).__exit__()
+    with RunFolder(place, {"lr": 0.1}) as folder:
+        folder.log([EPOCH])
     assert find_place(tmp_path, None, "run", {"lr": 0.2}) == RunPlace(tmp_path / "run-2")
     with pytest.raises(UserError, match="run holds another run: give another --name, or none"):
         find_place(tmp_path, "run", "default", {"lr": 0.2})
