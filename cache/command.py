@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -69,8 +70,21 @@ def show_verification(options: VerifyOptions) -> None:
         seconds = time.perf_counter() - started
         found = f"{len(damages)} damaged file(s)" if damages else "no damage"
         print(f"{options.path}: {found}; {sum(sizes) / 1e6:,.1f} MB checked in {seconds:.1f} s")
+        for name, stored, shards in _unfinished(options.path):
+            print(f"{name}: {stored} of {shards} shards are stored: the same `extract` goes on with it")
     if damages:
         raise SystemExit(EXIT_DAMAGED)
+
+
+def _unfinished(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Splits that lack shards: their names, and how many are stored of how many."""
+    store = Store(path)
+    for dataset, splits in store.splits().items():
+        for split in splits:
+            reader = store.split(dataset, split)
+            stored, shards = len(reader.stored_shards()), reader.manifest.shards
+            if stored < shards:
+                yield reader.name, stored, shards
 
 
 def verbs() -> dict[str, Verb]:

@@ -43,7 +43,8 @@ def _chosen_blocks(split: SplitReader, text: str | None, depth: int) -> list[int
     if text is None:
         return list(held)
     try:
-        numbers = {number % depth if number < 0 else number for number in map(int, text.split(","))}
+        asked = map(int, text.split(","))
+        numbers = {number + depth if -depth <= number < 0 else number for number in asked}
     except ValueError:
         raise UserError(f"--blocks {text}: give numbers such as 5,11") from None
     for number in sorted(numbers - set(held)):

@@ -146,7 +146,10 @@ class SplitManifest(FrozenModel):
         return sum(array.record_bytes * array.runs for array in self.arrays)
 
     def folder(self, store: Path) -> Path:
-        """Where the split stands in `store`."""
+        """Where the split stands in `store`. Raises `UserError` for names that lead elsewhere."""
+        for name in (self.dataset.name, self.dataset.split):
+            if name in ("", ".", "..") or "/" in name:
+                raise UserError(f"{name!r} cannot be the name of a folder in {store}")
         return store / self.dataset.name / self.dataset.split
 
     @property

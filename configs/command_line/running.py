@@ -49,6 +49,9 @@ def _answered(prog: str, command: Callable[[], None], interrupted: str) -> int:
     except KeyboardInterrupt as error:
         print(f"{prog}: {str(error) or interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except PermissionError as error:
+        print(f"{prog}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_BAD_INPUT
 
 
 def _flushed(command: Callable[[], None]) -> int:

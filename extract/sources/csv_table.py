@@ -95,7 +95,10 @@ class _Table:
         for what, cell in cells.items():
             if not cell:
                 raise UserError(f"{self._at(number)} has no {what}")
-        return _Row(cells["path"], cells["label"], cells.get("split", self._split))
+        split = cells.get("split", self._split)
+        if split in (".", "..") or "/" in split or not split.isprintable():
+            raise UserError(f"{self._at(number)} names the split {split!r}: it is to name a folder")
+        return _Row(cells["path"], cells["label"], split)
 
     def _at(self, number: int) -> str:
         return f"line {number} of {self.file}"

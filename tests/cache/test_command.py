@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_a_sound_store_is_verified_with_exit_code_0(filled: Path, run: Run) -> N
     code, out, err = run("verify", str(filled))
     assert (code, err) == (0, "")
     assert out.startswith(f"{filled}: no damage; ")
+
+
+def test_shards_that_are_not_stored_are_no_damage_but_told(filled: Path, run: Run) -> None:
+    next(filled.rglob("shards/*.json")).unlink()
+    code, out, _ = run("verify", str(filled))
+    assert code == 0
+    assert re.search(r"\d of \d shards are stored: the same `extract` goes on with it", out)
 
 
 def test_damage_is_named_with_exit_code_1(filled: Path, run: Run) -> None:

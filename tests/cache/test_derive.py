@@ -444,6 +444,7 @@ def test_other_options_are_refused_by_the_name_of_the_field(
         ({"pool": 2, "keep": ("prefix",)}, "--pool 2 changes patches and means, of which nothing is kept"),
         ({"dtype": "int8", "keep": ("mean",)}, "--dtype is for patches and prefix, of which nothing is kept"),
         ({"blocks": "2"}, "digits/train holds block 1, 3, not block 2"),
+        ({"blocks": "-5"}, "digits/train holds block 1, 3, not block -5"),
         ({"blocks": "1-3"}, "give numbers such as 5,11"),
         ({"keep": ("thumbnails",)}, "thumbnails are kept beside tokens: name patches, prefix or mean"),
         ({"keep": ("cls",)}, "unknown array 'cls'; known: mean, patches, prefix"),

@@ -270,3 +270,11 @@ def test_an_interruption_while_a_command_is_imported_is_one_line_and_130(tmp_pat
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "slow_paint: interrupted\n")
+
+
+def test_what_may_not_be_read_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "store/manifest.json")
+
+    assert run_command("paint", refused) == 2
+    assert capsys.readouterr().err == "paint: store/manifest.json: Permission denied\n"

@@ -122,3 +122,10 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UserError, match=r"cannot read .*x.csv: .*utf-8"):
         open_dataset(f"csv:{tmp_path}/x.csv")
+
+
+@pytest.mark.parametrize("split", ["../../evil", "a/b", ".", ".."])
+def test_a_split_that_would_lie_outside_the_store_is_refused(table: Write, split: str) -> None:
+    path = table("path,label,split", f"i/0.png,owl,{split}")
+    with pytest.raises(UserError, match=r"line 2 of .* names the split .*: it is to name a folder"):
+        open_dataset(f"csv:{path}")

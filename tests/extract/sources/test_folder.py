@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from configs import UserError
 from extract.sources import open_dataset
@@ -128,3 +129,48 @@ def test_a_source_crosses_process_boundaries(mixed_images: Path) -> None:
     source = FolderSource(mixed_images)
     copy = pickle.loads(pickle.dumps(source))
     assert np.array_equal(copy.labels, source.labels)
+
+
+def test_a_link_to_a_folder_is_followed_but_not_in_circles(tmp_path: Path) -> None:
+    _image(tmp_path / "tree" / "a" / "1.png")
+    _image(tmp_path / "elsewhere" / "2.png")
+    (tmp_path / "tree" / "a" / "linked").symlink_to(tmp_path / "elsewhere")
+    for name, target in (("up", ".."), ("here", "."), ("again", ".")):
+        (tmp_path / "tree" / "a" / name).symlink_to(target)
+    source = FolderSource(tmp_path / "tree")
+    assert sorted({Path(source.describe(number)).name for number in range(len(source))}) == ["1.png", "2.png"]
+    assert len(source) < 10
+
+
+def test_a_folder_that_cannot_be_read_is_refused_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _image(tmp_path / "a" / "1.png")
+    _image(tmp_path / "b" / "closed" / "2.png")
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    # `os.walk` looks it up by this name
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"cannot read .*closed \(Permission denied\)"):
+        FolderSource(tmp_path)
+
+
+def test_a_hidden_folder_is_no_class(tmp_path: Path) -> None:
+    _image(tmp_path / "a" / "1.png")
+    _image(tmp_path / ".ipynb_checkpoints" / "1-checkpoint.png")
+    assert FolderSource(tmp_path).classes == ("a",)
+
+
+def test_the_order_is_torchvisions(tmp_path: Path) -> None:
+    for name in ("b/z.png", "b/a-b/1.png", "b/a/2.png", "b/a/c/0.png", "B/1.png", "a b/2.png"):
+        _image(tmp_path / name)
+    (tmp_path / "b" / "a" / "note.txt").touch()
+    source, wanted = FolderSource(tmp_path), ImageFolder(str(tmp_path))
+    found = [Path(source.describe(number)) for number in range(len(source))]
+    assert found == [Path(path) for path, _ in wanted.samples]
+    assert source.labels.tolist() == [label for _, label in wanted.samples]
