@@ -19,7 +19,7 @@ SMALLEST_WEIGHT = tl.constexpr(2.0**-17)
 
 
 @triton.jit
-def _stored_tile(
+def _row_tile(
     rows,
     row_stride,
     q,
@@ -42,22 +42,6 @@ def _stored_tile(
 
 
 @triton.jit
-def _row_tile(
-    rows,
-    row_stride,
-    q,
-    num_queries,
-    chunk: tl.constexpr,
-    EVICTION: tl.constexpr,
-    CACHE: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    """`_stored_tile` in float32."""
-    return _stored_tile(rows, row_stride, q, num_queries, chunk, EVICTION, CACHE, D, BLOCK_D).to(tl.float32)
-
-
-@triton.jit
 def _pooled_tile(
     pooled,
     rest,
@@ -69,10 +53,10 @@ def _pooled_tile(
     HAS_REST: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """`_row_tile` of what was pooled, from both of what `store_rows` wrote."""
-    tile = _stored_tile(pooled, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
+    """`_row_tile` of what was pooled in float32, from both of what `store_rows` wrote."""
+    tile = _row_tile(pooled, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
     if HAS_REST:
-        following = _stored_tile(rest, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
+        following = _row_tile(rest, D, q, num_queries, chunk, EVICTION, "", D, BLOCK_D)
         tile = join_float(tile, following)
     return tile.to(tl.float32)
 
@@ -137,12 +121,14 @@ def load_rows(
     if CENTRED:
         sums = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
         for chunk in tl.static_range(CHUNKS):
-            tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", "", D, BLOCK_D)
+            tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_first", "", D, BLOCK_D).to(
+                tl.float32
+            )
             sums += tile * _of_channels(gamma, chunk, 0.0, "evict_first", "", D, BLOCK_D)
         mean = tl.sum(sums, 0) / D
     tops = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", "", D, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "evict_last", "", D, BLOCK_D).to(tl.float32)
         tile = _towards_tokens(
             tile, mean, factors, gamma, chunk, "evict_last", D, NORMED, HAS_FACTORS, BLOCK_D
         )
@@ -150,7 +136,7 @@ def load_rows(
     unit = unit_of(tl.max(tops, 0))
     found = ()
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", "", D, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", "", D, BLOCK_D).to(tl.float32)
         tile = _towards_tokens(tile, mean, factors, gamma, chunk, "", D, NORMED, HAS_FACTORS, BLOCK_D)
         found = found + (in_parts(tile / unit[None, :], DTYPE, PARTS),)
     return found, unit
@@ -188,7 +174,7 @@ def dot_rows(
     """Products of rows q, (Q, D), with what was pooled, − β: one for each query."""
     found = tl.zeros((BLOCK_D, BLOCK_Q), tl.float32)
     for chunk in tl.static_range(CHUNKS):
-        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D)
+        tile = _row_tile(rows, row_stride, q, num_queries, chunk, "", ".cg", D, BLOCK_D).to(tl.float32)
         other = _pooled_tile(pooled, rest, q, num_queries, chunk, "evict_last", D, HAS_REST, BLOCK_D)
         if NORMED:
             other = other - _of_channels(beta, chunk, 0.0, "", "", D, BLOCK_D)
