@@ -70,8 +70,9 @@ def show_verification(options: VerifyOptions) -> None:
         seconds = time.perf_counter() - started
         found = f"{len(damages)} damaged file(s)" if damages else "no damage"
         print(f"{options.path}: {found}; {sum(sizes) / 1e6:,.1f} MB checked in {seconds:.1f} s")
-        for name, stored, shards in _unfinished(options.path):
-            print(f"{name}: {stored} of {shards} shards are stored: the same `extract` goes on with it")
+        if not damages:  # of damaged manifests nothing can be counted
+            for name, stored, shards in _unfinished(options.path):
+                print(f"{name}: {stored} of {shards} shards are stored: the command that made it goes on")
     if damages:
         raise SystemExit(EXIT_DAMAGED)
 

@@ -33,8 +33,7 @@ HEAD = "head.safetensors"
 PAGE = "report.html"
 EVENTS = "events.out.tfevents."
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-"""What stops a run that wrote before."""
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def telling_how_to_go_on(folder: Path) -> Iterator[None]:
             then = "there is no checkpoint yet, the same command begins again"
         raise KeyboardInterrupt(f"interrupted: {then}") from None
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in NO_SPACE:
             raise
         raise UserError(
             f"cannot write {folder} ({os.strerror(error.errno)}): make room, and the same command goes on"

@@ -24,9 +24,9 @@ def draw_costs(results: Sequence[Result], folder: Path, name: str) -> Picture | 
     if not trained:
         return None
     closed = [result for result in compared if result.cost is None]
-    entries = len(set(result_names(trained, without=("blocks",)))) + len(best_of_each_probe(closed)) + 1
-    longest = max(map(len, result_names(trained, without=("blocks",))))
-    figure = new_figure(9 + 0.08 * max(longest, 12), max(4.2, LEGEND_LINE * entries))
+    names = set(result_names(trained, without=("blocks",)))
+    entries = len(names) + len(best_of_each_probe(closed)) + 1
+    figure = new_figure(9 + 0.08 * max(12, *map(len, names)), max(4.2, LEGEND_LINE * entries))
     left, right = figure.subplots(1, 2, sharey=True)
     for number, axes in enumerate((left, right)):
         _draw(axes, trained, number)

@@ -92,7 +92,15 @@ def test_shards_that_are_not_stored_are_no_damage_but_told(filled: Path, run: Ru
     next(filled.rglob("shards/*.json")).unlink()
     code, out, _ = run("verify", str(filled))
     assert code == 0
-    assert re.search(r"\d of \d shards are stored: the same `extract` goes on with it", out)
+    assert re.search(r"\d of \d shards are stored: the command that made it goes on", out)
+
+
+def test_a_damaged_manifest_of_a_split_is_named_with_exit_code_1(filled: Path, run: Run) -> None:
+    path = next(filled.glob("*/*/manifest.json"))
+    path.write_text("{")
+    code, out, err = run("verify", str(filled))
+    assert (code, err) == (1, "")
+    assert str(path.parent) in out
 
 
 def test_damage_is_named_with_exit_code_1(filled: Path, run: Run) -> None:
